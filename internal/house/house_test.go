@@ -62,6 +62,7 @@ var layers = map[string]struct {
 	"internal/sluicetest":    {8, "*"},
 	"internal/cli":           {8, "*"},
 	"cmd/sluice":             {9, "*"},
+	"internal/tools/gotest":  {9, "*"},
 	"internal/house":         {9, "*"},
 }
 

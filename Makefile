@@ -1,0 +1,48 @@
+# Two verbs matter: make run, make test. The rest is for those who work on Sluice.
+SHELL := /bin/bash
+GO ?= go
+GOTEST = $(GO) run ./internal/tools/gotest -skips docs/skips.md
+export CGO_ENABLED ?= 1
+
+.PHONY: help run build test unit race lint cross long clean
+
+help: ## show this
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+
+build: ## the binary, in build/sluice
+	CGO_ENABLED=0 $(GO) build -trimpath -o build/sluice ./cmd/sluice
+
+run: build ## build, start the server; prints the URL and what to try
+	./build/sluice server
+
+test: ## install what the tests need, then run all of them
+	scripts/install-test-tools.sh
+	$(MAKE) --no-print-directory lint build
+	$(GOTEST) -timeout 20m ./...
+
+unit: ## what needs only Go
+	$(GO) test ./...
+
+RACE_PACKAGES ?= ./internal/stream/... ./internal/ingest/... ./internal/egress/... ./internal/api/... ./producer/... ./parser/...
+race: ## the packages with shared state under the race detector
+	$(GO) run ./internal/tools/gotest -race -short -timeout 20m $(RACE_PACKAGES)
+
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+lint: ## formatting, vet, staticcheck
+	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt would change:"; echo "$$out"; exit 1; }
+	$(GO) vet ./...
+	$(GO) run $(STATICCHECK) ./...
+
+CROSS = linux/amd64 linux/arm64 linux/arm/7 linux/arm/6 windows/amd64 darwin/arm64 darwin/amd64
+cross: ## the binary for every system, in build/cross
+	@mkdir -p build/cross
+	@for t in $(CROSS); do IFS=/ read -r os arch arm <<< "$$t"; \
+	  out=build/cross/sluice-$$os-$$arch$${arm:+v$$arm}$$([ $$os = windows ] && echo .exe); \
+	  CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch GOARM=$$arm $(GO) build -trimpath -ldflags '-s -w' -o $$out ./cmd/sluice || exit 1; \
+	  echo "$$out $$(stat -c %s $$out) bytes"; done
+
+long: ## fuzzing, soaks and the large fault counts; one summary line a part
+	scripts/long.sh
+
+clean: ## remove what was built
+	rm -rf build
