@@ -27,7 +27,7 @@ var layers = map[string]struct {
 	"internal/codec":         {0, ""},
 	"fragment":               {1, ""},
 	"internal/event":         {1, "s"},
-	"internal/db":            {1, "s"},
+	"internal/db":            {0, "s"},
 	"internal/kms":           {1, "s"},
 	"internal/seal":          {1, "s"},
 	"internal/mux/fmp4":      {1, "s"},
