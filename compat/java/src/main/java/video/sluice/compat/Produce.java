@@ -1,0 +1,64 @@
+package video.sluice.compat;
+
+import com.amazonaws.kinesisvideo.client.KinesisVideoClient;
+import com.amazonaws.kinesisvideo.client.KinesisVideoClientConfiguration;
+import com.amazonaws.kinesisvideo.java.auth.JavaCredentialsProviderImpl;
+import com.amazonaws.kinesisvideo.java.client.KinesisVideoJavaClientFactory;
+import com.amazonaws.kinesisvideo.java.mediasource.file.ImageFileMediaSource;
+import com.amazonaws.kinesisvideo.java.mediasource.file.ImageFileMediaSourceConfiguration;
+import com.amazonaws.kinesisvideo.producer.DeviceInfo;
+import com.amazonaws.kinesisvideo.producer.StorageInfo;
+import com.amazonaws.kinesisvideo.producer.Tag;
+import java.io.File;
+import java.io.InputStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
+import java.util.concurrent.Executors;
+
+/** The official Java producer: its image file source streams the frames of a folder, 25 a second, for some seconds. */
+final class Produce {
+    private Produce() {
+    }
+
+    static void run(String stream, String frames) throws Exception {
+        // The jar carries the native library; the loader looks for it in java.library.path.
+        Path lib = Files.createTempDirectory("kvs-jni").resolve("libKinesisVideoProducerJNI.so");
+        try (InputStream in = Produce.class.getResourceAsStream("/lib/ubuntu/libKinesisVideoProducerJNI.so")) {
+            Files.copy(in, lib, StandardCopyOption.REPLACE_EXISTING);
+        }
+        try {
+            System.load(lib.toString());
+        } catch (UnsatisfiedLinkError e) {
+            System.out.printf("{\"unloadable\":\"%s\"}%n", e.getMessage().replace('"', '\''));
+            return;
+        }
+        System.setProperty("java.library.path", lib.getParent().toString());
+
+        int last = new File(frames).list().length;
+        KinesisVideoClient client = KinesisVideoJavaClientFactory.createKinesisVideoClient(
+                KinesisVideoClientConfiguration.builder()
+                        .withRegion(Main.REGION.getName())
+                        .withCredentialsProvider(new JavaCredentialsProviderImpl(Main.KEYS))
+                        .withEndpoint(Main.ENDPOINT)
+                        .build(),
+                new DeviceInfo(0, "compat", new StorageInfo(0, StorageInfo.DeviceStorageType.DEVICE_STORAGE_TYPE_IN_MEM,
+                        64 << 20, 90, "/tmp"), 10, new Tag[] {new Tag("device", "compat")}),
+                Executors.newScheduledThreadPool(2));
+        ImageFileMediaSource source = new ImageFileMediaSource(stream);
+        source.configure(new ImageFileMediaSourceConfiguration.Builder()
+                .fps(25)
+                .dir(frames + "/")
+                .filenameFormat("frame-%03d.h264")
+                .startFileIndex(1)
+                .endFileIndex(last)
+                .contentType("video/h264")
+                .build());
+        client.registerMediaSource(source);
+        source.start();
+        Thread.sleep(8_000);
+        source.stop();
+        client.free();
+        System.out.printf("{\"produced\":true}%n");
+    }
+}
