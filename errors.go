@@ -57,3 +57,12 @@ const (
 	UnsupportedStreamMediaType   Code = "UnsupportedStreamMediaTypeException"
 	VersionMismatch              Code = "VersionMismatchException"
 )
+
+// The errors of the door: who is calling could not be told from the signature.
+// AccessDenied is theirs too.
+const (
+	IncompleteSignature        Code = "IncompleteSignatureException"        // malformed: 400
+	InvalidSignature           Code = "InvalidSignatureException"           // wrong, out of scope, expired: 403
+	MissingAuthenticationToken Code = "MissingAuthenticationTokenException" // none at all: 403
+	UnrecognizedClient         Code = "UnrecognizedClientException"         // unknown or inactive access key: 403
+)
