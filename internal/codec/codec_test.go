@@ -42,10 +42,11 @@ func TestParseH264(t *testing.T) {
 		codec         string
 		width, height int
 		rate          float64
+		reorder       int
 	}{
-		{"high, cropped", avcHigh, "avc1.640028", 1918, 1078, 30000. / 1001},
-		{"baseline", avcBaseline, "avc1.42c01e", 640, 360, 25},
-		{"producer", avcProducer, "avc1.64001e", 640, 360, 30},
+		{"high, cropped", avcHigh, "avc1.640028", 1918, 1078, 30000. / 1001, 2},
+		{"baseline", avcBaseline, "avc1.42c01e", 640, 360, 25, 0},
+		{"producer", avcProducer, "avc1.64001e", 640, 360, 30, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -55,6 +56,9 @@ func TestParseH264(t *testing.T) {
 			}
 			if p.Codec != tt.codec || p.Framing != codec.FramingLength4 || len(p.ParameterSets) != 2 {
 				t.Errorf("got %s, framing %d, %d parameter sets", p.Codec, p.Framing, len(p.ParameterSets))
+			}
+			if p.Reorder != tt.reorder {
+				t.Errorf("reorder %d, want %d", p.Reorder, tt.reorder)
 			}
 			if p.Width != tt.width || p.Height != tt.height || math.Abs(p.FrameRate-tt.rate) > 1e-6 {
 				t.Errorf("got %d×%d at %v, want %d×%d at %v", p.Width, p.Height, p.FrameRate, tt.width, tt.height, tt.rate)

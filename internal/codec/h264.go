@@ -151,6 +151,7 @@ type SPS struct {
 	BitDepthLuma, BitDepthChroma  uint8
 	Width, Height                 int     // of the picture shown, after cropping
 	FrameRate                     float64 // frames a second from the timing information; 0: not given
+	Reorder                       int     // most pictures that precede one in decoding and follow it in display; -1: not given
 
 	h265 h265Profile
 	// H.265 only.
@@ -166,7 +167,7 @@ func ParseH264SPS(nal []byte) (*SPS, error) {
 		return nil, fmt.Errorf("H.264 SPS: not one (%d bytes): %w", len(nal), ErrInvalid)
 	}
 	r := &bitReader{b: unescape(nal[1:])}
-	s := &SPS{Profile: uint8(r.u(8)), Compatibility: uint8(r.u(8)), Level: uint8(r.u(8)), ChromaFormat: 1, BitDepthLuma: 8, BitDepthChroma: 8}
+	s := &SPS{Profile: uint8(r.u(8)), Compatibility: uint8(r.u(8)), Level: uint8(r.u(8)), ChromaFormat: 1, BitDepthLuma: 8, BitDepthChroma: 8, Reorder: -1}
 	r.ue() // seq_parameter_set_id
 	separatePlanes := false
 	switch s.Profile {
@@ -237,7 +238,10 @@ func ParseH264SPS(nal []byte) (*SPS, error) {
 		return nil, err
 	}
 	if r.flag() {
-		s.FrameRate = h264VUIFrameRate(r)
+		h264VUI(r, s)
+	}
+	if s.Profile == 66 {
+		s.Reorder = 0 // Baseline has no B slices
 	}
 	return s, nil
 }
@@ -278,18 +282,54 @@ func skipH264ScalingLists(r *bitReader, chroma uint32) {
 	}
 }
 
-// h264VUIFrameRate reads the usability information as far as the timing. What is
-// cut or absent is no error: the rate is only told to players as a hint.
-func h264VUIFrameRate(r *bitReader) float64 {
+// h264VUI reads the usability information as far as it goes. What is cut or
+// absent is no error: both figures are hints.
+func h264VUI(r *bitReader, s *SPS) {
 	skipVUIColour(r)
-	if !r.flag() { // timing_info_present_flag
-		return 0
+	if r.flag() { // timing_info_present_flag
+		units, scale := r.u(32), r.u(32)
+		r.skip(1)
+		if !r.over && units > 0 {
+			s.FrameRate = plausibleRate(float64(scale) / (2 * float64(units)))
+		}
 	}
-	units, scale := r.u(32), r.u(32)
-	if r.over || units == 0 {
-		return 0
+	nal := r.flag()
+	if nal {
+		skipH264HRD(r)
 	}
-	return plausibleRate(float64(scale) / (2 * float64(units)))
+	vcl := r.flag()
+	if vcl {
+		skipH264HRD(r)
+	}
+	if nal || vcl {
+		r.skip(1)
+	}
+	r.skip(1) // pic_struct_present_flag
+	if !r.flag() {
+		return
+	}
+	r.skip(1)
+	for range 4 {
+		r.ue()
+	}
+	if n := r.ue(); !r.over && n <= 16 {
+		s.Reorder = int(n)
+	}
+}
+
+func skipH264HRD(r *bitReader) {
+	n := r.ue()
+	if n > 31 {
+		r.over = true
+		return
+	}
+	r.skip(8)
+	for range n + 1 {
+		r.ue()
+		r.ue()
+		r.skip(1)
+	}
+	r.skip(20)
 }
 
 // skipVUIColour passes the part that H.264 and H.265 have in common: aspect

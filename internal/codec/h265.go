@@ -178,7 +178,7 @@ func ParseH265SPS(nal []byte) (*SPS, error) {
 	r := &bitReader{b: unescape(nal[2:])}
 	r.skip(4) // sps_video_parameter_set_id
 	maxSubLayers := int(r.u(3))
-	s := &SPS{temporalLayers: uint8(maxSubLayers) + 1, temporalNested: r.flag()}
+	s := &SPS{temporalLayers: uint8(maxSubLayers) + 1, temporalNested: r.flag(), Reorder: -1}
 	s.h265 = h265ProfileTierLevel(r, maxSubLayers)
 	s.Profile, s.Level = s.h265.idc, s.h265.level
 	r.ue() // sps_seq_parameter_set_id
@@ -211,7 +211,7 @@ func ParseH265SPS(nal []byte) (*SPS, error) {
 	if err := s.setSize(width, height, (left+right)*unitX, (top+bottom)*unitY); err != nil {
 		return nil, err
 	}
-	s.FrameRate = h265FrameRate(r, maxSubLayers)
+	s.FrameRate = h265FrameRate(r, maxSubLayers, s)
 	return s, nil
 }
 
@@ -240,8 +240,8 @@ func h265ProfileTierLevel(r *bitReader, maxSubLayers int) h265Profile {
 }
 
 // h265FrameRate reads from behind the bit depths to the timing information; 0
-// when it is absent or the SPS ends before.
-func h265FrameRate(r *bitReader, maxSubLayers int) float64 {
+// when it is absent or the SPS ends before. On the way it sets s.Reorder.
+func h265FrameRate(r *bitReader, maxSubLayers int, s *SPS) float64 {
 	pocBits := int(r.ue()) + 4
 	if pocBits > 16 {
 		return 0
@@ -252,7 +252,9 @@ func h265FrameRate(r *bitReader, maxSubLayers int) float64 {
 	}
 	for range maxSubLayers - from + 1 {
 		r.ue()
-		r.ue()
+		if n := r.ue(); !r.over && n <= 16 {
+			s.Reorder = int(n) // the highest layer's, which is the last, counts
+		}
 		r.ue()
 	}
 	for range 6 {

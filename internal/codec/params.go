@@ -20,6 +20,7 @@ type Params struct {
 	ParameterSets [][]byte
 	Width, Height int
 	FrameRate     float64 // stated by the codec itself; 0: not stated
+	Reorder       int     // pictures; see SPS.Reorder
 
 	AAC        *AACConfig // AAC only
 	SampleRate int        // Hz: the clock of the sound
@@ -87,7 +88,7 @@ func (p *Params) parseH264(private []byte) error {
 	}
 	p.Codec, p.Config = c.Codec(), c.Append(nil)
 	p.ParameterSets = append(append(p.ParameterSets, c.SPS...), c.PPS...)
-	p.Width, p.Height, p.FrameRate = sps.Width, sps.Height, sps.FrameRate
+	p.Width, p.Height, p.FrameRate, p.Reorder = sps.Width, sps.Height, sps.FrameRate, sps.Reorder
 	return nil
 }
 
@@ -114,7 +115,7 @@ func (p *Params) parseH265(private []byte) error {
 	}
 	p.Codec, p.Config = c.Codec(), c.Append(nil)
 	p.ParameterSets = append(append(append(p.ParameterSets, c.VPS...), c.SPS...), c.PPS...)
-	p.Width, p.Height, p.FrameRate = sps.Width, sps.Height, sps.FrameRate
+	p.Width, p.Height, p.FrameRate, p.Reorder = sps.Width, sps.Height, sps.FrameRate, sps.Reorder
 	return nil
 }
 
