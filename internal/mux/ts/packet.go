@@ -89,6 +89,15 @@ func (p *packer) reference(dts time.Duration) {
 	p.b = append(p.b, byte(t>>25), byte(t>>17), byte(t>>9), byte(t>>1), byte(t<<7)|0x7e, 0)
 }
 
+// clocks writes clock references on their own, as long as s has none within
+// maxClockGap before until.
+func (p *packer) clocks(s *stream, until time.Duration) {
+	for s.last >= 0 && until-s.last > maxClockGap {
+		s.last += maxClockGap
+		p.clockOnly(s)
+	}
+}
+
 // clockOnly writes a packet that carries nothing but the clock at s.last. It does
 // not count: the counter is that of the payload packet before it.
 func (p *packer) clockOnly(s *stream) {

@@ -35,6 +35,9 @@ const (
 	clockLead = 500 * time.Millisecond
 	// maxClockGap: 13818-1 §2.7.2 wants a reference each 100 ms.
 	maxClockGap = 90 * time.Millisecond
+	// maxStill bounds for how long clock references go on behind a segment's last
+	// frame when that claims to last longer.
+	maxStill = 20 * time.Second
 )
 
 // Supports reports whether the codec has a place in a segment.
@@ -92,6 +95,7 @@ func AppendSegment(b []byte, position uint64, runs ...Run) ([]byte, error) {
 			}
 		}
 		if next == nil {
+			p.clocks(&streams[0], streams[0].end())
 			return p.b, nil
 		}
 		if err := p.unit(next); err != nil {
@@ -120,6 +124,16 @@ type stream struct {
 	last    time.Duration
 	shift   time.Duration
 	pieces  [][]byte
+}
+
+// end is where the next segment's first frame is expected to decode.
+func (s *stream) end() time.Duration {
+	n := len(s.run.Samples)
+	if n == 0 {
+		return 0
+	}
+	last := &s.run.Samples[n-1]
+	return last.DTS - s.shift + min(last.Duration, maxStill)
 }
 
 func (s *stream) dts() time.Duration { return s.run.Samples[s.at].DTS - s.shift }
@@ -154,10 +168,7 @@ func (p *packer) unit(s *stream) error {
 	s.pieces[0] = pesHeader(s.id, size, first.PTS, dts)
 	size += len(s.pieces[0])
 	if s.clock {
-		for s.last >= 0 && dts-s.last > maxClockGap {
-			s.last += maxClockGap
-			p.clockOnly(s)
-		}
+		p.clocks(s, dts)
 		s.last = max(dts, 0)
 	}
 	p.packets(s, size, key, dts)
