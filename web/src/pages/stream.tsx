@@ -1,0 +1,286 @@
+import Alert from "@cloudscape-design/components/alert";
+import Badge from "@cloudscape-design/components/badge";
+import Box from "@cloudscape-design/components/box";
+import Button from "@cloudscape-design/components/button";
+import ColumnLayout from "@cloudscape-design/components/column-layout";
+import Container from "@cloudscape-design/components/container";
+import ContentLayout from "@cloudscape-design/components/content-layout";
+import CopyToClipboard from "@cloudscape-design/components/copy-to-clipboard";
+import Header from "@cloudscape-design/components/header";
+import KeyValuePairs from "@cloudscape-design/components/key-value-pairs";
+import SegmentedControl from "@cloudscape-design/components/segmented-control";
+import SpaceBetween from "@cloudscape-design/components/space-between";
+import Spinner from "@cloudscape-design/components/spinner";
+import Tabs from "@cloudscape-design/components/tabs";
+import { useEffect, useState } from "react";
+import type { Activity, By, StreamInfo } from "../api/kvs";
+import { errorText } from "../app";
+import { useEvery, useLoad, useMay } from "../hooks";
+import { DeleteStream } from "../parts/delete-stream";
+import { Fragments } from "../parts/fragments";
+import { Player, type Watch } from "../parts/player";
+import { RangeActions } from "../parts/range-actions";
+import { Retention } from "../parts/retention";
+import { Tags } from "../parts/tags";
+import { type Range, Timeline } from "../parts/timeline";
+import { Troubleshoot, findings } from "../parts/troubleshoot";
+import { useSession } from "../session";
+import { ago, bits, bytes, day, hours } from "../text";
+
+/** One stream: watch and rewind, fragments, what is wrong, settings. */
+export default function Stream({ name, tab, go }: { name: string; tab?: string; go: (path: string) => void }) {
+  const { kvs } = useSession();
+  const info = useLoad((signal) => kvs.describe(name, signal), [name]);
+  const activity = useLoad((signal) => kvs.activity(name, signal), [name]);
+  const [deleting, setDeleting] = useState(false);
+  useEvery(2000, activity.reload);
+
+  if (info.error && !info.value) {
+    return (
+      <ContentLayout header={<Header variant="h1">{name}</Header>}>
+        <Alert type="error" header="This stream can't be shown">
+          {errorText(info.error)}
+        </Alert>
+      </ContentLayout>
+    );
+  }
+  const s = info.value;
+  const a = activity.value;
+  if (!s) return <Spinner size="large" />;
+  const wrong = a ? findings(s, a).filter((f) => f.type === "error" || f.type === "warning").length : 0;
+  const path = `/stream/${encodeURIComponent(name)}`;
+  return (
+    <ContentLayout
+      header={
+        <Header
+          variant="h1"
+          info={a && a.Sessions.length > 0 ? <Badge color="red">Live · {bits(a.BitsPerSecond)}</Badge> : <Badge>Off</Badge>}
+          actions={
+            <SpaceBetween direction="horizontal" size="xs">
+              <Button href={`#/try-it/${encodeURIComponent(name)}`}>Embed and try</Button>
+              <Button onClick={() => setDeleting(true)}>Delete</Button>
+            </SpaceBetween>
+          }
+        >
+          {name}
+        </Header>
+      }
+    >
+      <Tabs
+        activeTabId={tab || "watch"}
+        onChange={(e) => go(`${path}/${e.detail.activeTabId}`)}
+        ariaLabel="Views of the stream"
+        tabs={[
+          { id: "watch", label: "Watch", content: <WatchTab stream={s} activity={a} /> },
+          { id: "fragments", label: "Fragments", content: <Fragments stream={name} /> },
+          {
+            id: "troubleshoot",
+            label: wrong ? `Troubleshoot (${wrong})` : "Troubleshoot",
+            content: a ? <Troubleshoot stream={s} activity={a} /> : activity.error ? <Alert type="error">{errorText(activity.error)}</Alert> : <Spinner />,
+          },
+          { id: "settings", label: "Settings", content: <Settings stream={s} onChanged={info.reload} /> },
+        ]}
+      />
+      {deleting && (
+        <DeleteStream
+          stream={s}
+          onClose={(deleted) => {
+            setDeleting(false);
+            if (deleted) go("/streams");
+          }}
+        />
+      )}
+    </ContentLayout>
+  );
+}
+
+function WatchTab({ stream, activity }: { stream: StreamInfo; activity?: Activity }) {
+  const [by, setBy] = useState<By>("SERVER_TIMESTAMP");
+  const [watch, setWatch] = useState<Watch>({ live: true });
+  const [view, setView] = useState<Range>(() => ({ from: Date.now() - 30 * 60_000, to: Date.now() + 60_000 }));
+  const [following, setFollowing] = useState(true);
+  const [selection, setSelection] = useState<Range>();
+  const [position, setPosition] = useState<number>();
+  const [seek, setSeek] = useState<number>();
+  const horizon = Date.now() - stream.DataRetentionInHours * 3_600_000;
+
+  // While nobody has moved it the view slides with time.
+  useEvery(1000, () => {
+    if (!following) return;
+    setView((v) => ({ from: Date.now() + 60_000 - (v.to - v.from), to: Date.now() + 60_000 }));
+  });
+
+  const pick = (ms: number) => {
+    if (!watch.live && ms >= watch.from.getTime() && ms <= watch.to.getTime()) {
+      setSeek(ms);
+      return;
+    }
+    // A pick plays from there for up to an hour; ranges of server time must lie in the past.
+    const to = Math.min(ms + 3_600_000, Date.now() - 1000);
+    if (to <= ms) setWatch({ live: true });
+    else setWatch({ live: false, by, from: new Date(ms - 2000), to: new Date(to) });
+    setPosition(ms);
+  };
+  return (
+    <SpaceBetween size="m">
+      <div style={{ maxInlineSize: 1100 }}>
+        <Player stream={stream.StreamName} watch={watch} onTime={setPosition} seek={seek} />
+      </div>
+      <Container
+        header={
+          <Header
+            variant="h2"
+            description={`Kept: ${hours(stream.DataRetentionInHours)}. Click to play from a moment, shift-drag to select, wheel to zoom.`}
+            actions={
+              <SpaceBetween direction="horizontal" size="xs">
+                <SegmentedControl
+                  selectedId={by}
+                  label="Which time"
+                  onChange={(e) => setBy(e.detail.selectedId as By)}
+                  options={[
+                    { id: "SERVER_TIMESTAMP", text: "Server time" },
+                    { id: "PRODUCER_TIMESTAMP", text: "Producer time" },
+                  ]}
+                />
+                <SegmentedControl
+                  selectedId={null}
+                  label="Zoom"
+                  onChange={(e) => {
+                    const span = Number(e.detail.selectedId) * 60_000;
+                    const end = following ? Date.now() + span / 30 : Math.min((view.from + view.to) / 2 + span / 2, Date.now() + span / 30);
+                    setView({ from: end - span, to: end });
+                  }}
+                  options={[
+                    { id: "5", text: "5 min" },
+                    { id: "60", text: "1 h" },
+                    { id: "1440", text: "1 day" },
+                    { id: "10080", text: "1 week" },
+                  ]}
+                />
+                <input
+                  type="datetime-local"
+                  aria-label="Go to a time, in UTC"
+                  step={1}
+                  onChange={(e) => {
+                    const t = Date.parse(e.target.value + "Z");
+                    if (Number.isNaN(t)) return;
+                    setFollowing(false);
+                    const span = view.to - view.from;
+                    setView({ from: t - span / 2, to: t + span / 2 });
+                    pick(t);
+                  }}
+                />
+                <Button
+                  variant={watch.live ? "normal" : "primary"}
+                  onClick={() => {
+                    setWatch({ live: true });
+                    setFollowing(true);
+                    setSelection(undefined);
+                  }}
+                >
+                  Now
+                </Button>
+              </SpaceBetween>
+            }
+          >
+            Timeline
+          </Header>
+        }
+      >
+        <Timeline
+          stream={stream.StreamName}
+          by={by}
+          view={view}
+          onView={(v) => {
+            setFollowing(false);
+            setView(v);
+          }}
+          selection={selection}
+          onSelect={setSelection}
+          onPick={pick}
+          position={position}
+          horizon={horizon}
+        />
+        {selection && (
+          <RangeActions
+            stream={stream.StreamName}
+            by={by}
+            range={selection}
+            onPlay={() => setWatch({ live: false, by, from: new Date(selection.from), to: new Date(Math.min(selection.to, Date.now() - 1000)) })}
+            onClear={() => setSelection(undefined)}
+          />
+        )}
+      </Container>
+      <Facts stream={stream} activity={activity} />
+    </SpaceBetween>
+  );
+}
+
+function Facts({ stream, activity: a }: { stream: StreamInfo; activity?: Activity }) {
+  const video = a?.Tracks.find((t) => t.Type === "video");
+  const audio = a?.Tracks.find((t) => t.Type === "audio");
+  return (
+    <Container header={<Header variant="h2">Stream</Header>}>
+      <ColumnLayout columns={1}>
+        <KeyValuePairs
+          columns={4}
+          items={[
+            { label: "Picture", value: video ? `${video.Codec || video.CodecID} ${video.Width ? `${video.Width}×${video.Height}` : ""}` : "–" },
+            { label: "Sound", value: audio ? `${audio.Codec || audio.CodecID} ${audio.SamplingFrequency ? `${audio.SamplingFrequency} Hz` : ""}` : "–" },
+            { label: "Rate", value: a ? `${bits(a.BitsPerSecond)}, ${a.FramesPerSecond.toFixed(1)} frames/s` : "–" },
+            { label: "Fragment length", value: a?.LastFragment ? `${(a.LastFragment.FragmentLengthInMilliseconds / 1000).toFixed(2)} s` : "–" },
+            { label: "Producer latency", value: a?.LastFragment ? `${Math.round(a.ProducerLagMilliseconds)} ms` : "–" },
+            { label: "Last fragment", value: a?.LastFragment ? ago(a.LastFragment.ServerTimestamp * 1000) : "none" },
+            { label: "Connections", value: a ? `${a.Sessions.length} in, ${a.Readers} out` : "–" },
+            { label: "Stored", value: a ? `${bytes(a.StoredBytes)} in ${a.FragmentCount} fragments` : "–" },
+          ]}
+        />
+        <KeyValuePairs
+          columns={2}
+          items={[
+            {
+              label: "ARN",
+              value: (
+                <CopyToClipboard variant="inline" copyButtonAriaLabel="Copy the ARN" copyErrorText="Not copied" copySuccessText="Copied" textToCopy={stream.StreamARN} />
+              ),
+            },
+            { label: "Encryption key", value: <span className="mono">{stream.KmsKeyId}</span> },
+          ]}
+        />
+        {a && a.Sessions.length > 0 && (
+          <Box variant="small">
+            {a.Sessions.map((x) => (
+              <div key={x.ID} className="mono">
+                {x.Remote} {x.UserAgent}, since {day(x.Since * 1000)}, {x.Fragments} fragments, {bytes(x.Bytes)}
+              </div>
+            ))}
+          </Box>
+        )}
+      </ColumnLayout>
+    </Container>
+  );
+}
+
+function Settings({ stream, onChanged }: { stream: StreamInfo; onChanged: () => void }) {
+  const mayRetain = useMay("kinesisvideo:UpdateDataRetention", stream.StreamARN);
+  useEffect(onChanged, []); // another tab or a program may have changed it
+  return (
+    <SpaceBetween size="l">
+      <Retention stream={stream} onChanged={onChanged} not={mayRetain} />
+      <Tags stream={stream} />
+      <Container header={<Header variant="h2">About this stream</Header>}>
+        <KeyValuePairs
+          columns={3}
+          items={[
+            { label: "Created", value: day(stream.CreationTime * 1000) },
+            { label: "Media type", value: stream.MediaType || "–" },
+            { label: "Device", value: stream.DeviceName || "–" },
+            { label: "Version", value: <span className="mono">{stream.Version}</span> },
+            { label: "Status", value: stream.Status },
+            { label: "Encryption key", value: <span className="mono">{stream.KmsKeyId}</span> },
+          ]}
+        />
+      </Container>
+    </SpaceBetween>
+  );
+}

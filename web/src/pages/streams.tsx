@@ -1,0 +1,246 @@
+import Alert from "@cloudscape-design/components/alert";
+import Badge from "@cloudscape-design/components/badge";
+import Box from "@cloudscape-design/components/box";
+import Button from "@cloudscape-design/components/button";
+import Header from "@cloudscape-design/components/header";
+import Link from "@cloudscape-design/components/link";
+import SpaceBetween from "@cloudscape-design/components/space-between";
+import StatusIndicator from "@cloudscape-design/components/status-indicator";
+import Table from "@cloudscape-design/components/table";
+import TextFilter from "@cloudscape-design/components/text-filter";
+import { useCallback, useEffect, useRef, useState } from "react";
+import { type Activity, type StreamInfo } from "../api/kvs";
+import { errorText } from "../app";
+import { useEvery, useMay } from "../hooks";
+import { CreateStream } from "../parts/create-stream";
+import { DeleteStream } from "../parts/delete-stream";
+import { Thumbnail } from "../parts/thumbnail";
+import { useSession } from "../session";
+import { ago, bits, day, hours } from "../text";
+
+/** The list of streams: a page at a time, and nothing is asked about a row that is off screen. */
+export default function Streams({ go }: { go: (path: string) => void }) {
+  const { kvs } = useSession();
+  const [prefix, setPrefix] = useState("");
+  const [tag, setTag] = useState("");
+  const [items, setItems] = useState<StreamInfo[]>([]);
+  const [next, setNext] = useState<string>();
+  const [loading, setLoading] = useState(true);
+  const [error, setError] = useState<Error>();
+  const [creating, setCreating] = useState(false);
+  const [deleting, setDeleting] = useState<StreamInfo>();
+  const [selected, setSelected] = useState<StreamInfo[]>([]);
+  const mayCreate = useMay("kinesisvideo:CreateStream", "*");
+
+  const load = useCallback(
+    async (token?: string) => {
+      setLoading(true);
+      try {
+        const r = await kvs.list(prefix, token, 50);
+        setItems((old) => (token ? [...old, ...r.StreamInfoList] : r.StreamInfoList));
+        setNext(r.NextToken ?? undefined);
+        setError(undefined);
+      } catch (e) {
+        setError(e as Error);
+      }
+      setLoading(false);
+    },
+    [kvs, prefix],
+  );
+  useEffect(() => {
+    const id = setTimeout(() => void load(), 200); // while somebody types
+    return () => clearTimeout(id);
+  }, [load]);
+
+  return (
+    <>
+      <Table
+        variant="full-page"
+        stickyHeader
+        selectionType="single"
+        trackBy="StreamARN"
+        items={items}
+        loading={loading && items.length === 0}
+        loadingText="Loading streams"
+        selectedItems={selected}
+        onSelectionChange={(e) => setSelected(e.detail.selectedItems)}
+        ariaLabels={{ selectionGroupLabel: "Streams", itemSelectionLabel: (_, s) => s.StreamName, tableLabel: "Streams" }}
+        header={
+          <Header
+            variant="h1"
+            counter={items.length ? `(${items.length}${next ? "+" : ""})` : undefined}
+            actions={
+              <SpaceBetween direction="horizontal" size="xs">
+                <Button iconName="refresh" ariaLabel="Refresh" onClick={() => void load()} />
+                <Button disabled={!selected[0]} onClick={() => setDeleting(selected[0])}>
+                  Delete
+                </Button>
+                <Button variant="primary" disabled={!!mayCreate} disabledReason={mayCreate} onClick={() => setCreating(true)}>
+                  Create stream
+                </Button>
+              </SpaceBetween>
+            }
+          >
+            Streams
+          </Header>
+        }
+        filter={
+          <SpaceBetween direction="horizontal" size="xs">
+            <TextFilter
+              filteringText={prefix}
+              filteringPlaceholder="Name begins with"
+              filteringAriaLabel="Name begins with"
+              onChange={(e) => setPrefix(e.detail.filteringText)}
+            />
+            <TextFilter
+              filteringText={tag}
+              filteringPlaceholder="Tag, as key or key=value"
+              filteringAriaLabel="Tag, as key or key=value"
+              onChange={(e) => setTag(e.detail.filteringText)}
+            />
+          </SpaceBetween>
+        }
+        empty={
+          error ? (
+            <Alert type="error">{errorText(error)}</Alert>
+          ) : (
+            <Box textAlign="center" color="inherit" padding="l">
+              <SpaceBetween size="m">
+                <b>{prefix ? `No stream begins with “${prefix}”` : "No streams yet"}</b>
+                {!prefix && <Box variant="p">Create one here, or let a producer create it when it first connects.</Box>}
+                <Button disabled={!!mayCreate} onClick={() => setCreating(true)}>
+                  Create stream
+                </Button>
+              </SpaceBetween>
+            </Box>
+          )
+        }
+        columnDefinitions={[
+          { id: "thumb", header: "Picture", width: 130, cell: (s) => <Row stream={s} show="picture" tag={tag} /> },
+          {
+            id: "name",
+            header: "Name",
+            isRowHeader: true,
+            cell: (s) => <Link href={`#/stream/${encodeURIComponent(s.StreamName)}`}>{s.StreamName}</Link>,
+          },
+          { id: "live", header: "Live", cell: (s) => <Row stream={s} show="live" tag={tag} /> },
+          { id: "last", header: "Last fragment", cell: (s) => <Row stream={s} show="last" tag={tag} /> },
+          {
+            id: "status",
+            header: "Status",
+            cell: (s) => <StatusIndicator type={s.Status === "ACTIVE" ? "success" : "in-progress"}>{s.Status.toLowerCase()}</StatusIndicator>,
+          },
+          { id: "media", header: "Media type", cell: (s) => s.MediaType || "–" },
+          { id: "retention", header: "Kept", cell: (s) => hours(s.DataRetentionInHours) },
+          { id: "tags", header: "Tags", cell: (s) => <Row stream={s} show="tags" tag={tag} /> },
+        ]}
+        footer={
+          next && (
+            <Box textAlign="center">
+              <Button loading={loading} onClick={() => void load(next)}>
+                Show more
+              </Button>
+            </Box>
+          )
+        }
+      />
+      {creating && (
+        <CreateStream
+          onClose={(name) => {
+            setCreating(false);
+            if (name) go(`/stream/${encodeURIComponent(name)}`);
+          }}
+        />
+      )}
+      {deleting && (
+        <DeleteStream
+          stream={deleting}
+          onClose={(deleted) => {
+            setDeleting(undefined);
+            setSelected([]);
+            if (deleted) void load();
+          }}
+        />
+      )}
+    </>
+  );
+}
+
+// What a row shows beyond the list is fetched once it can be seen, and shared by its cells.
+const details = new Map<string, { activity?: Activity; tags?: Record<string, string>; at: number; waiting?: Promise<void> }>();
+
+function Row({ stream, show, tag }: { stream: StreamInfo; show: "picture" | "live" | "last" | "tags"; tag: string }) {
+  const { kvs } = useSession();
+  const ref = useRef<HTMLDivElement>(null);
+  const [visible, setVisible] = useState(false);
+  const [, redraw] = useState(0);
+  useEffect(() => {
+    const element = ref.current;
+    if (!element) return;
+    const watch = new IntersectionObserver((seen) => setVisible(seen.some((s) => s.isIntersecting)));
+    watch.observe(element);
+    return () => watch.disconnect();
+  }, []);
+  const refresh = useCallback(() => {
+    const had = details.get(stream.StreamARN);
+    if (had?.waiting) {
+      void had.waiting.then(() => redraw((n) => n + 1));
+      return;
+    }
+    if (had && Date.now() - had.at < 4000) {
+      redraw((n) => n + 1);
+      return;
+    }
+    const mine: NonNullable<ReturnType<typeof details.get>> = { ...had, at: Date.now() };
+    mine.waiting = (async () => {
+      const [activity, tags] = await Promise.allSettled([
+        kvs.activity(stream.StreamName),
+        had?.tags ? Promise.resolve(had.tags) : kvs.tags(stream.StreamName),
+      ]);
+      if (activity.status === "fulfilled") mine.activity = activity.value;
+      if (tags.status === "fulfilled") mine.tags = tags.value;
+      mine.waiting = undefined;
+      redraw((n) => n + 1);
+    })();
+    details.set(stream.StreamARN, mine);
+  }, [kvs, stream.StreamARN, stream.StreamName]);
+  useEffect(() => {
+    if (visible) refresh();
+  }, [visible, refresh]);
+  useEvery(5000, () => {
+    if (visible) refresh();
+  });
+
+  const d = details.get(stream.StreamARN);
+  const a = d?.activity;
+  let content: React.ReactNode = "–";
+  switch (show) {
+    case "picture":
+      content = <Thumbnail stream={stream.StreamName} fragment={visible && a?.LastFragment?.Durable ? a.LastFragment.FragmentNumber : undefined} />;
+      break;
+    case "live":
+      if (a) content = a.Sessions.length > 0 ? <Badge color="red">Live · {bits(a.BitsPerSecond)}</Badge> : <Badge>Off</Badge>;
+      break;
+    case "last":
+      if (a) {
+        const t = a.LastFragment?.ServerTimestamp;
+        content = t ? <span title={day(t * 1000)}>{ago(t * 1000)}</span> : "none";
+      }
+      break;
+    case "tags": {
+      const all = Object.entries(d?.tags ?? {});
+      const hit = tag ? all.some(([k, v]) => (tag.includes("=") ? `${k}=${v}`.startsWith(tag) : k.startsWith(tag))) : true;
+      content = (
+        <SpaceBetween direction="horizontal" size="xxs">
+          {all.slice(0, 4).map(([k, v]) => (
+            <Badge key={k} color={tag && hit ? "blue" : "grey"}>
+              {v ? `${k}=${v}` : k}
+            </Badge>
+          ))}
+          {tag && !hit && <Box color="text-status-inactive">no such tag</Box>}
+        </SpaceBetween>
+      );
+    }
+  }
+  return <div ref={ref}>{content}</div>;
+}

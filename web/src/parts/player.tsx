@@ -1,0 +1,121 @@
+import Hls from "hls.js";
+import { useEffect, useRef, useState } from "react";
+import type { By } from "../api/kvs";
+import { errorText } from "../app";
+import { useSession } from "../session";
+import { day } from "../text";
+
+export type Watch = { live: true } | { live: false; by: By; from: Date; to: Date };
+
+/**
+ * Player plays live, or a range on demand, by a session URL like any other player's. It shows the
+ * producer's time of the picture and how far behind now it is; when there is no picture it says why.
+ */
+export function Player({ stream, watch, onTime, seek }: { stream: string; watch: Watch; onTime?: (ms: number) => void; seek?: number }) {
+  const { kvs } = useSession();
+  const video = useRef<HTMLVideoElement>(null);
+  const hls = useRef<Hls>(null);
+  const [message, setMessage] = useState("");
+  const [time, setTime] = useState<number>();
+  const [sound, setSound] = useState("");
+  const tell = useRef(onTime);
+  tell.current = onTime;
+  const id = watch.live ? "live" : `${watch.by} ${watch.from.getTime()} ${watch.to.getTime()}`;
+
+  useEffect(() => {
+    const element = video.current;
+    if (!element) return;
+    let gone = false;
+    let retry: ReturnType<typeof setTimeout> | undefined;
+    let player: Hls | undefined;
+
+    const start = async () => {
+      setMessage("Loading…");
+      setSound("");
+      let url: string;
+      try {
+        url = await kvs.hls(stream, watch.live ? undefined : watch);
+      } catch (e) {
+        if (gone) return;
+        setMessage(errorText(e as Error));
+        if (watch.live) retry = setTimeout(() => void start(), 3000); // a camera may come
+        return;
+      }
+      if (gone) return;
+      if (!Hls.isSupported()) {
+        element.src = url; // Safari plays HLS by itself
+        setMessage("");
+        return;
+      }
+      player = new Hls({
+        // The first picture counts more than a long buffer.
+        liveSyncDurationCount: 2,
+        maxBufferLength: 20,
+        backBufferLength: 60,
+        enableWorker: false,
+      });
+      hls.current = player;
+      player.on(Hls.Events.ERROR, (_, data) => {
+        if (!data.fatal) return;
+        player?.destroy();
+        hls.current = null;
+        setMessage(
+          data.details === "bufferAddCodecError" || data.details === "manifestIncompatibleCodecsError"
+            ? "This browser does not play the stream's codec. Download a clip, or watch with sluice play."
+            : `The picture stopped (${data.details}).`,
+        );
+        if (watch.live && !gone) retry = setTimeout(() => void start(), 2000);
+      });
+      player.on(Hls.Events.MANIFEST_PARSED, () => {
+        setMessage("");
+        void element.play().catch(() => {
+          element.muted = true;
+          void element.play().catch(() => setMessage("Press play."));
+        });
+      });
+      player.loadSource(url);
+      player.attachMedia(element);
+    };
+    void start();
+    const clock = setInterval(() => {
+      const at = hls.current?.playingDate?.getTime();
+      if (at !== undefined) {
+        setTime(at);
+        tell.current?.(at);
+      }
+    }, 200);
+    return () => {
+      gone = true;
+      clearTimeout(retry);
+      clearInterval(clock);
+      player?.destroy();
+      hls.current = null;
+    };
+    // id stands for watch: the same range is the same session.
+  }, [kvs, stream, id]);
+
+  // A click on the timeline moves inside a range that is loaded already.
+  useEffect(() => {
+    const element = video.current;
+    const at = hls.current?.playingDate?.getTime();
+    if (seek === undefined || !element || at === undefined) return;
+    element.currentTime += (seek - at) / 1000;
+  }, [seek]);
+
+  return (
+    <div className="player">
+      <video ref={video} controls playsInline muted={watch.live} aria-label={`Video of ${stream}`} />
+      <div className="player-badge" aria-hidden="true">
+        {watch.live && time !== undefined && !message && <span className="live">LIVE</span>}
+        {time !== undefined && !message && <span data-testid="clock">{day(time)}</span>}
+        {watch.live && time !== undefined && !message && <span>{((Date.now() - time) / 1000).toFixed(1)} s behind</span>}
+        {sound && <span>{sound}</span>}
+      </div>
+      {message && (
+        <div className="player-message" role="status">
+          {message}
+        </div>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,234 @@
+import { useCallback, useEffect, useRef, useState } from "react";
+import type { By, Fragment, Span } from "../api/kvs";
+import { pictureOf } from "../media/picture";
+import { useSession } from "../session";
+import { clock, day } from "../text";
+
+export interface Range {
+  from: number;
+  to: number;
+}
+
+/**
+ * Timeline shows where there is footage. Wheel or +/- zooms, dragging or arrows pan, a click goes to a
+ * time, dragging with shift selects a range. Only the visible stretch is asked for, at its own resolution.
+ */
+export function Timeline(props: {
+  stream: string;
+  by: By;
+  view: Range;
+  onView: (r: Range) => void;
+  selection?: Range;
+  onSelect: (r: Range | undefined) => void;
+  onPick: (ms: number) => void;
+  position?: number;
+  horizon: number; // the oldest moment that can be kept
+}) {
+  const { kvs } = useSession();
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const [spans, setSpans] = useState<Span[]>([]);
+  const [hover, setHover] = useState<{ x: number; ms: number }>();
+  const drag = useRef<{ x: number; view: Range; select: boolean; moved: boolean }>(null);
+  const { view, selection, position, horizon } = props;
+
+  useEffect(() => {
+    const abort = new AbortController();
+    const id = setTimeout(() => {
+      const pad = (view.to - view.from) / 2; // so that panning shows something at once
+      kvs
+        .timeline(props.stream, props.by, new Date(view.from - pad), new Date(view.to + pad), 2000, abort.signal)
+        .then((r) => setSpans(r.Spans))
+        .catch(() => undefined); // the page says what is wrong with the stream
+    }, 120);
+    return () => {
+      clearTimeout(id);
+      abort.abort();
+    };
+  }, [kvs, props.stream, props.by, view.from, view.to]);
+
+  const draw = useCallback(() => {
+    const c = canvas.current;
+    const g = c?.getContext("2d");
+    if (!c || !g) return;
+    const style = getComputedStyle(c);
+    const w = c.clientWidth;
+    const h = c.clientHeight;
+    const dpr = devicePixelRatio;
+    if (c.width !== Math.round(w * dpr)) c.width = Math.round(w * dpr);
+    if (c.height !== Math.round(h * dpr)) c.height = Math.round(h * dpr);
+    g.setTransform(dpr, 0, 0, dpr, 0, 0);
+    const dark = document.body.classList.contains("awsui-dark-mode");
+    const ink = style.color;
+    g.fillStyle = dark ? "#1b232d" : "#eef1f4";
+    g.fillRect(0, 0, w, h);
+    const x = (ms: number) => ((ms - view.from) / (view.to - view.from)) * w;
+    if (horizon > view.from) {
+      g.fillStyle = dark ? "#2a2320" : "#f6ece4";
+      g.fillRect(0, 0, Math.min(w, x(horizon)), h - 22);
+    }
+    g.fillStyle = dark ? "#42b4ff" : "#0972d3";
+    for (const s of spans) {
+      const a = x(s.Start * 1000);
+      const b = x(s.End * 1000);
+      if (b < 0 || a > w) continue;
+      g.fillRect(a, 16, Math.max(1, b - a), h - 44);
+    }
+    const now = x(Date.now());
+    g.fillStyle = dark ? "#0f141a" : "#ffffff";
+    if (now < w) g.fillRect(Math.max(0, now), 0, w - Math.max(0, now), h - 22);
+    if (selection) {
+      g.fillStyle = "rgba(255, 153, 0, 0.35)";
+      g.fillRect(x(selection.from), 0, x(selection.to) - x(selection.from), h - 22);
+      g.fillStyle = "#d45b07";
+      g.fillRect(x(selection.from) - 1, 0, 2, h - 22);
+      g.fillRect(x(selection.to) - 1, 0, 2, h - 22);
+    }
+    if (position !== undefined) {
+      g.fillStyle = "#d91515";
+      g.fillRect(x(position) - 1, 0, 2, h - 20);
+    }
+    // The ruler, with the step that leaves room for its labels.
+    g.fillStyle = ink;
+    g.font = "11px sans-serif";
+    g.textAlign = "center";
+    const step = steps.find((s) => (s / (view.to - view.from)) * w > 78) ?? 86_400_000 * 7;
+    for (let t = Math.ceil(view.from / step) * step; t <= view.to; t += step) {
+      g.fillRect(x(t), h - 22, 1, 5);
+      const text = step >= 86_400_000 ? new Date(t).toISOString().slice(5, 10) : step >= 60_000 ? clock(t).slice(0, 5) : clock(t).slice(0, 8);
+      g.fillText(t % 86_400_000 === 0 ? new Date(t).toISOString().slice(0, 10) : text, x(t), h - 5);
+    }
+  }, [spans, view, selection, position, horizon]);
+  useEffect(() => {
+    const id = requestAnimationFrame(draw);
+    return () => cancelAnimationFrame(id);
+  }, [draw]);
+  useEffect(() => {
+    addEventListener("resize", draw);
+    return () => removeEventListener("resize", draw);
+  }, [draw]);
+
+  const at = (clientX: number) => {
+    const box = canvas.current?.getBoundingClientRect();
+    if (!box) return view.from;
+    return view.from + ((clientX - box.left) / box.width) * (view.to - view.from);
+  };
+  const zoom = (factor: number, around: number) => {
+    const span = Math.min(Math.max((view.to - view.from) * factor, 5_000), 400 * 86_400_000);
+    const share = (around - view.from) / (view.to - view.from);
+    props.onView({ from: around - share * span, to: around + (1 - share) * span });
+  };
+  // React's wheel listeners are passive; zooming must keep the page still.
+  const wheel = useRef(zoom);
+  wheel.current = zoom;
+  useEffect(() => {
+    const c = canvas.current;
+    if (!c) return;
+    const on = (e: WheelEvent) => {
+      e.preventDefault();
+      wheel.current(e.deltaY > 0 ? 1.25 : 0.8, at(e.clientX));
+    };
+    c.addEventListener("wheel", on, { passive: false });
+    return () => c.removeEventListener("wheel", on);
+  });
+
+  return (
+    <div style={{ position: "relative" }}>
+      <canvas
+        ref={canvas}
+        className="timeline"
+        tabIndex={0}
+        role="slider"
+        aria-label="Timeline of footage. Arrow keys pan, plus and minus zoom, enter plays from the middle."
+        aria-valuemin={view.from}
+        aria-valuemax={view.to}
+        aria-valuenow={position ?? (view.from + view.to) / 2}
+        aria-valuetext={day(position ?? (view.from + view.to) / 2)}
+        onPointerDown={(e) => {
+          e.currentTarget.setPointerCapture(e.pointerId);
+          drag.current = { x: e.clientX, view, select: e.shiftKey, moved: false };
+          if (e.shiftKey) props.onSelect({ from: at(e.clientX), to: at(e.clientX) });
+        }}
+        onPointerMove={(e) => {
+          const box = e.currentTarget.getBoundingClientRect();
+          setHover({ x: e.clientX - box.left, ms: at(e.clientX) });
+          const d = drag.current;
+          if (!d) return;
+          if (Math.abs(e.clientX - d.x) > 3) d.moved = true;
+          if (d.select) {
+            const a = d.view.from + ((d.x - box.left) / box.width) * (d.view.to - d.view.from);
+            const b = at(e.clientX);
+            props.onSelect({ from: Math.min(a, b), to: Math.max(a, b) });
+          } else if (d.moved) {
+            const shift = ((d.x - e.clientX) / box.width) * (d.view.to - d.view.from);
+            props.onView({ from: d.view.from + shift, to: d.view.to + shift });
+          }
+        }}
+        onPointerUp={(e) => {
+          const d = drag.current;
+          drag.current = null;
+          if (d && !d.moved && !d.select) props.onPick(at(e.clientX));
+        }}
+        onPointerLeave={() => setHover(undefined)}
+        onKeyDown={(e) => {
+          const span = view.to - view.from;
+          const middle = (view.from + view.to) / 2;
+          if (e.key === "ArrowLeft") props.onView({ from: view.from - span / 10, to: view.to - span / 10 });
+          else if (e.key === "ArrowRight") props.onView({ from: view.from + span / 10, to: view.to + span / 10 });
+          else if (e.key === "+" || e.key === "=") zoom(0.8, middle);
+          else if (e.key === "-") zoom(1.25, middle);
+          else if (e.key === "Enter") props.onPick(middle);
+          else return;
+          e.preventDefault();
+        }}
+      />
+      {hover && <Preview stream={props.stream} by={props.by} x={hover.x} ms={hover.ms} />}
+    </div>
+  );
+}
+
+const steps = [1, 2, 5, 10, 30, 60, 120, 300, 600, 1800, 3600, 7200, 21600, 43200, 86400].map((s) => s * 1000);
+
+/** Preview shows the picture under the pointer once it rests for a moment. */
+function Preview({ stream, by, x, ms }: { stream: string; by: By; x: number; ms: number }) {
+  const { kvs } = useSession();
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const [note, setNote] = useState("");
+  useEffect(() => {
+    const abort = new AbortController();
+    const id = setTimeout(() => {
+      void (async () => {
+        try {
+          const near = await kvs.fragments(stream, by, new Date(ms - 12_000), new Date(ms), 50, abort.signal);
+          const start = (f: Fragment) => (by === "PRODUCER_TIMESTAMP" ? f.ProducerTimestamp : f.ServerTimestamp) * 1000;
+          const hit = near.filter((f) => start(f) + Math.max(f.FragmentLengthInMilliseconds, 1000) * 1.2 >= ms).pop();
+          if (abort.signal.aborted) return;
+          if (!hit) {
+            setNote("no footage");
+            return;
+          }
+          const p = await pictureOf(kvs, stream, hit.FragmentNumber, abort.signal);
+          if (abort.signal.aborted) return;
+          if ("reason" in p) {
+            setNote(p.reason);
+            return;
+          }
+          canvas.current?.getContext("2d")?.drawImage(p.bitmap, 0, 0, 192, 108);
+          p.bitmap.close();
+          setNote("");
+        } catch {
+          // A preview that cannot be had is no news.
+        }
+      })();
+    }, 180);
+    return () => {
+      clearTimeout(id);
+      abort.abort();
+    };
+  }, [kvs, stream, by, Math.round(ms / 500)]);
+  return (
+    <div className="timeline-preview" style={{ left: x }} aria-hidden="true">
+      <canvas ref={canvas} width={192} height={108} />
+      {note || day(ms)}
+    </div>
+  );
+}
