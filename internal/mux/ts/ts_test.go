@@ -144,8 +144,8 @@ func TestTinyFrames(t *testing.T) {
 	for i := range 5 {
 		v := []mux.Sample{{Data: []byte{0, 0, 0, 1, 0x65}, PTS: time.Duration(i) * 50 * time.Millisecond, Key: true}}
 		a := []mux.Sample{{Data: []byte{1}, PTS: time.Duration(i) * 50 * time.Millisecond, Key: true}}
-		mux.Schedule(v, time.Second)
-		mux.Schedule(a, time.Second)
+		mux.Schedule(v, 50*time.Millisecond)
+		mux.Schedule(a, 50*time.Millisecond)
 		b, err := ts.AppendSegment(nil, uint64(i), ts.Run{Params: video, Samples: v}, ts.Run{Params: audio, Samples: a})
 		if err != nil {
 			t.Fatal(err)
