@@ -110,20 +110,33 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// The map is written to directly: producers compare the name's case.
 	out.Header()["x-amzn-RequestId"] = []string{c.RequestID}
 	a.origin(c, r)
-	defer func() {
-		if p := recover(); p != nil {
-			a.panicked(c, p) // goes on with http.ErrAbortHandler when the answer has begun
-		}
-	}()
-	if a.cors(c, out, c.Request) {
+	if a.cors(c, out, r) {
 		return
 	}
-	if err := a.serve(c, out, c.Request); err != nil {
-		a.fail(c, err)
-	}
+	a.guarded(c, out, r)
 	a.record(c)
 	if c.broken {
+		// The only way to tell net/http, and so the client, that the answer is
+		// not whole.
 		panic(http.ErrAbortHandler)
+	}
+}
+
+// guarded runs the chain; a panic in it becomes InternalFailureException, or a
+// broken connection when the answer has begun.
+func (a *API) guarded(c *Call, w http.ResponseWriter, r *http.Request) {
+	defer func() {
+		switch p := recover(); p {
+		case nil:
+		case http.ErrAbortHandler:
+			c.broken = true
+		default:
+			c.Logger().Error("handler panicked", "operation", c.name(), "panic", p, "stack", string(debug.Stack()))
+			a.fail(c, errPanic)
+		}
+	}()
+	if err := a.serve(c, w, r); err != nil {
+		a.fail(c, err)
 	}
 }
 
@@ -188,20 +201,6 @@ func (a *API) serve(c *Call, w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return c.writeJSON(http.StatusOK, out)
-}
-
-// panicked turns a panic of a handler into InternalFailureException, and into a
-// broken connection when the answer has begun.
-func (a *API) panicked(c *Call, p any) {
-	if p != http.ErrAbortHandler {
-		c.Logger().Error("handler panicked", "operation", c.name(), "panic", p, "stack", string(debug.Stack()))
-		a.fail(c, errPanic)
-	}
-	c.broken = c.broken || p == http.ErrAbortHandler
-	a.record(c)
-	if c.broken {
-		panic(http.ErrAbortHandler)
-	}
 }
 
 var errPanic = errors.New("handler panicked")

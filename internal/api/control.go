@@ -136,7 +136,11 @@ func (a *API) resolveKey(id string) (string, error) {
 		if errors.As(err, &e) {
 			return "", err
 		}
-		return "", &sluice.Error{Code: sluice.InvalidArgument, Msg: "KmsKeyId " + quote(id) + ": there is no such key", Err: err}
+		var why sluice.AckErrorCode
+		if !errors.As(err, &why) {
+			return "", err
+		}
+		return "", &sluice.Error{Code: sluice.InvalidArgument, Msg: "KmsKeyId: " + err.Error()}
 	}
 	return arn, nil
 }
