@@ -2,35 +2,16 @@ package fragment_test
 
 import (
 	"bytes"
-	"crypto/sha256"
 	"errors"
 	"io"
-	"os"
-	"path/filepath"
 	"reflect"
 	"testing"
 
 	"github.com/sluicevideo/sluice"
 	"github.com/sluicevideo/sluice/fragment"
+	"github.com/sluicevideo/sluice/internal/mediatest"
 	"github.com/sluicevideo/sluice/mkv"
 )
-
-// media is a recording, or the reason why the test is skipped.
-func media(t testing.TB, name string) []byte {
-	t.Helper()
-	dir := os.Getenv("SLUICE_MEDIA")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "shared", "media")
-	}
-	b, err := os.ReadFile(filepath.Join(dir, name))
-	if errors.Is(err, os.ErrNotExist) {
-		t.Skipf("recording %s is not in %s (set SLUICE_MEDIA)", name, dir)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return b
-}
 
 // part is a fragment as a Reader reported it.
 type part struct {
@@ -109,7 +90,7 @@ func TestReaderOfRecordings(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			body := media(t, c.name)
+			body := mediatest.File(t, c.name)
 			s := run(body, len(body), true, fragment.Options{})
 			if !errors.Is(s.err, io.EOF) {
 				t.Fatal(s.err)
@@ -153,7 +134,7 @@ func TestReaderInPiecesReportsTheSame(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			body := media(t, name)
+			body := mediatest.File(t, name)
 			want := run(body, len(body), true, fragment.Options{})
 			for _, step := range []int{1, 7, 1000, 32 << 10} {
 				got := run(body, step, true, fragment.Options{})
@@ -167,10 +148,8 @@ func TestReaderInPiecesReportsTheSame(t *testing.T) {
 
 func TestReaderKeepsMemoryThatIsOneArrayTogether(t *testing.T) {
 	t.Parallel()
-	body := media(t, "putmedia-captures/video-h264-01.body.mkv")
+	body := mediatest.File(t, "putmedia-captures/video-h264-01.body.mkv")
 	r := fragment.NewReader(fragment.Options{})
-	sum := sha256.New()
-	sum.Write(body[:0])
 	for rest := body; len(rest) > 0; {
 		n := min(1000, len(rest))
 		r.Feed(rest[:n])
@@ -192,7 +171,7 @@ func TestReaderKeepsMemoryThatIsOneArrayTogether(t *testing.T) {
 
 func TestReaderEndsAtSecondHeader(t *testing.T) {
 	t.Parallel()
-	body := media(t, "getmedia-captures/test_mixed_tags.mkv")
+	body := mediatest.File(t, "getmedia-captures/test_mixed_tags.mkv")
 	s := run(body, len(body), true, fragment.Options{})
 	if !errors.Is(s.err, fragment.ErrSecondHeader) {
 		t.Fatal(s.err)
