@@ -4,13 +4,21 @@ GO ?= go
 GOTEST = $(GO) run ./internal/tools/gotest -skips docs/skips.md
 export CGO_ENABLED ?= 1
 
-.PHONY: help run build test unit race lint cross long clean
+.PHONY: help run console build test unit race lint cross long clean
 
 help: ## show this
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
 
-build: ## the binary, in build/sluice
+build: console ## the binary with the console in it, in build/sluice
 	CGO_ENABLED=0 $(GO) build -trimpath -o build/sluice ./cmd/sluice
+
+console: internal/console/dist/index.html ## the web console, into internal/console/dist
+
+internal/console/dist/index.html: $(shell git ls-files web docs/troubleshooting.md 2>/dev/null)
+	cd web && { cmp -s package-lock.json node_modules/.installed || { npm ci --no-audit --no-fund --loglevel=error && cp package-lock.json node_modules/.installed; }; }
+	rm -rf internal/console/dist/assets
+	cd web && npm run --silent build
+	touch $@
 
 run: build ## build, start the server; prints the URL and what to try
 	./build/sluice server
