@@ -60,6 +60,7 @@ var layers = map[string]struct {
 	"internal/api":           {5, "s"},
 	"internal/debug":         {5, "s"},
 	"internal/config":        {5, "s"},
+	"internal/demo":          {5, "c"},
 	"internal/bridge":        {5, "c"},
 	"internal/console":       {6, "s"},
 	"internal/server":        {7, "s"},
