@@ -2,6 +2,7 @@ package api_test
 
 import (
 	"context"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -102,4 +103,33 @@ func TestCreateAndDescribe(t *testing.T) {
 	if *got.StreamInfo.StreamARN != *made.StreamARN || *got.StreamInfo.DataRetentionInHours != 24 || len(*got.StreamInfo.Version) != 20 {
 		t.Errorf("got %+v", got.StreamInfo)
 	}
+}
+
+// post makes a call without an SDK, "signed" by user ("": not at all).
+func (s *server) post(t testing.TB, path, user, body string, headers ...string) (*http.Response, string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if user != "" {
+		req.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential="+user+"/20261122/us-west-2/kinesisvideo/aws4_request")
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+		if headers[i] == "Host" {
+			req.Host = headers[i+1]
+		}
+	}
+	res, err := s.Client().Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	b, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res, string(b)
 }

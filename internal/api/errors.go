@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/sluicevideo/sluice"
 )
@@ -135,8 +136,10 @@ func (c *Call) writeException(e exception) {
 	h["x-amzn-ErrorType"] = []string{string(e.code)}
 	if c.Op != nil && c.Op.Streams || e.code == codeTooLarge || e.code == codeRequestTimeout {
 		// The rest of the body is not wanted. With this, net/http answers
-		// without reading it first, which for a live stream would be never.
+		// without reading it first, which for a live stream would be never; and
+		// with the deadline it does not wait for more of it after the answer.
 		h["Connection"] = []string{"close"}
+		http.NewResponseController(c.out).SetReadDeadline(time.Now().Add(time.Second))
 	}
 	// Pages that were meant for the success are not for the failure.
 	h.Del("Content-Length")

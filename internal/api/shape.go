@@ -190,7 +190,11 @@ func (c *Call) shape() error {
 	if c.Ref.ARN != "" {
 		arn, err := sluice.ParseARN(c.Ref.ARN)
 		if err != nil {
-			return &sluice.Error{Code: bad, Msg: "StreamARN: " + err.Error()}
+			member := "StreamARN"
+			if c.members["ResourceARN"] != nil {
+				member = "ResourceARN"
+			}
+			return &sluice.Error{Code: bad, Msg: member + ": " + err.Error()}
 		}
 		if c.Ref.Name != "" && c.Ref.Name != arn.Name {
 			return invalid("StreamName, StreamARN: the ARN is of stream %q, the name is %q; they must agree", arn.Name, c.Ref.Name)
