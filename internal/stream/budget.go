@@ -1,0 +1,269 @@
+package stream
+
+import (
+	"container/list"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+)
+
+// budget is the one pool of memory for media of the whole server.
+//
+// What is open or not yet durable is firm: it cannot be let go. What is durable
+// and still in a tail is cached: it goes as soon as somebody needs the room, the
+// oldest first, and media of streams without retention before all other. A
+// grant waits while the firm part is too large; waiting grants are served in the
+// order in which their fragments began.
+//
+// Fifty half-read fragments could fill the pool with none able to finish. So a
+// part of it, enough for one largest fragment and its sealed copy, is kept back
+// for one fragment at a time, the holder: the oldest that had to wait. It keeps
+// that right until it is decided; then the next has its turn, and what the
+// others hold always leaves room for it.
+type budget struct {
+	mu       sync.Mutex // never held together with a stream's
+	total    int64
+	reserve  int64
+	used     int64 // all that is held, cached included
+	cached   int64
+	age      uint64
+	holder   *charge
+	waiting  []*waiter // oldest charge first
+	volatile list.List // of *frag: cached, of streams without retention
+	durable  list.List // of *frag: cached
+}
+
+// charge is what one fragment, or the bytes that will become one, holds.
+type charge struct {
+	age  uint64 // 0 until it first takes
+	held int64
+}
+
+type waiter struct {
+	c     *charge
+	n     int64
+	ready chan struct{} // closed when granted
+}
+
+// reserveSlack covers what a fragment holds beside its bytes: the frame index
+// and the leading bytes, twice.
+const reserveSlack = 2 * (maxFrames*entryCost + 2<<20)
+
+// entryCost is what a frame's index entry holds, in bytes.
+const entryCost = 48
+
+func newBudget(total, maxFragment int64) (*budget, error) {
+	if total < 4*maxFragment {
+		return nil, fmt.Errorf("memory budget: %d bytes, must hold at least four of the largest fragments (%d bytes each): %d", total, maxFragment, 4*maxFragment)
+	}
+	return &budget{total: total, reserve: min(2*maxFragment+reserveSlack, total/4*3)}, nil
+}
+
+// take waits until n more bytes may be held for c, until ctx ends, or until
+// stop is closed, which gives ErrYield. Fragments that had to be let go for it
+// are dropped from their tails before it returns.
+func (b *budget) take(ctx context.Context, stop <-chan struct{}, c *charge, n int64) error {
+	b.mu.Lock()
+	return b.takeAndUnlock(ctx, stop, c, n)
+}
+
+// ensure is take for what is missing until c holds n bytes.
+func (b *budget) ensure(ctx context.Context, stop <-chan struct{}, c *charge, n int64) error {
+	b.mu.Lock()
+	if c.held >= n {
+		b.mu.Unlock()
+		return nil
+	}
+	return b.takeAndUnlock(ctx, stop, c, n-c.held)
+}
+
+func (b *budget) takeAndUnlock(ctx context.Context, stop <-chan struct{}, c *charge, n int64) error {
+	if c.age == 0 {
+		b.age++
+		c.age = b.age
+	}
+	if len(b.waiting) == 0 && b.fitsLocked(c, n) {
+		victims := b.grantLocked(c, n)
+		b.mu.Unlock()
+		dropAll(victims)
+		return nil
+	}
+	w := &waiter{c: c, n: n, ready: make(chan struct{})}
+	at, _ := slices.BinarySearchFunc(b.waiting, w, func(a, b *waiter) int {
+		if a.c.age <= b.c.age {
+			return -1 // behind those of the same fragment
+		}
+		return 1
+	})
+	b.waiting = slices.Insert(b.waiting, at, w)
+	victims := b.serveLocked()
+	b.mu.Unlock()
+	dropAll(victims)
+	err := ErrYield
+	select {
+	case <-w.ready:
+		return nil
+	case <-stop:
+	case <-ctx.Done():
+		err = context.Cause(ctx)
+	}
+	b.mu.Lock()
+	if i := slices.Index(b.waiting, w); i >= 0 {
+		b.waiting = slices.Delete(b.waiting, i, i+1)
+	} else { // granted in the meantime
+		b.used -= n
+		c.held -= n
+	}
+	victims = b.serveLocked()
+	b.mu.Unlock()
+	dropAll(victims)
+	return err
+}
+
+func (b *budget) fitsLocked(c *charge, n int64) bool {
+	limit := b.total
+	if c != b.holder {
+		limit -= b.reserve
+	}
+	return b.used-b.cached+n <= limit
+}
+
+func (b *budget) grantLocked(c *charge, n int64) []*frag {
+	b.used += n
+	c.held += n
+	return b.squeezeLocked()
+}
+
+// serveLocked grants what can be granted now.
+func (b *budget) serveLocked() (victims []*frag) {
+	for len(b.waiting) > 0 {
+		i := 0
+		if w := b.waiting[0]; !b.fitsLocked(w.c, w.n) {
+			if b.holder == nil {
+				b.holder = w.c
+				continue
+			}
+			// Nobody passes the oldest, the holder apart: all wait for it.
+			i = slices.IndexFunc(b.waiting, func(w *waiter) bool { return w.c == b.holder })
+			if i < 0 || !b.fitsLocked(b.holder, b.waiting[i].n) {
+				return victims
+			}
+		}
+		w := b.waiting[i]
+		b.waiting = slices.Delete(b.waiting, i, i+1)
+		victims = append(victims, b.grantLocked(w.c, w.n)...)
+		close(w.ready)
+	}
+	return victims
+}
+
+// squeezeLocked takes cached fragments out until the pool is no longer
+// overdrawn. The caller drops them when it has let go of the mutex.
+func (b *budget) squeezeLocked() (victims []*frag) {
+	for b.used > b.total {
+		l := &b.volatile
+		if l.Len() == 0 {
+			l = &b.durable
+		}
+		e := l.Front()
+		if e == nil {
+			return victims
+		}
+		victims = append(victims, b.uncacheLocked(e.Value.(*frag)))
+	}
+	return victims
+}
+
+func (b *budget) uncacheLocked(f *frag) *frag {
+	l := &b.durable
+	if f.volatile {
+		l = &b.volatile
+	}
+	l.Remove(f.cachedAt)
+	f.cachedAt = nil
+	b.cached -= f.charge.held
+	b.used -= f.charge.held
+	f.charge.held = 0
+	return f
+}
+
+// adjust sets what c holds to n bytes, without waiting: for the end of a
+// fragment, when what was taken ahead is more or, by a little, less than what it
+// became.
+func (b *budget) adjust(c *charge, n int64) {
+	b.mu.Lock()
+	b.used += n - c.held
+	c.held = n
+	victims := append(b.squeezeLocked(), b.serveLocked()...)
+	b.mu.Unlock()
+	dropAll(victims)
+}
+
+// give ends a charge: its fragment was aborted, or never began.
+func (b *budget) give(c *charge) {
+	b.mu.Lock()
+	b.used -= c.held
+	c.held = 0
+	if b.holder == c {
+		b.holder = nil
+	}
+	victims := b.serveLocked()
+	b.mu.Unlock()
+	dropAll(victims)
+}
+
+// cache says that f is decided and holds n bytes that can be let go from now on.
+func (b *budget) cache(f *frag, n int64) {
+	b.mu.Lock()
+	c := f.charge
+	b.used += n - c.held
+	c.held = n
+	b.cached += n
+	if b.holder == c {
+		b.holder = nil
+	}
+	if f.volatile {
+		f.cachedAt = b.volatile.PushBack(f)
+	} else {
+		f.cachedAt = b.durable.PushBack(f)
+	}
+	victims := append(b.squeezeLocked(), b.serveLocked()...)
+	b.mu.Unlock()
+	dropAll(victims)
+}
+
+// uncache takes f out when it is still cached; the caller drops it then.
+func (b *budget) uncache(f *frag) bool {
+	b.mu.Lock()
+	if f.cachedAt == nil {
+		b.mu.Unlock()
+		return false
+	}
+	b.uncacheLocked(f)
+	victims := b.serveLocked()
+	b.mu.Unlock()
+	dropAll(victims)
+	return true
+}
+
+// Memory is how the server's media memory is used, in bytes.
+type Memory struct {
+	Budget  int64
+	Used    int64 // open, waiting to be durable, and cached
+	Cached  int64 // of it: can be let go at once
+	Waiting int   // sessions that wait for room
+}
+
+func (b *budget) stats() Memory {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return Memory{Budget: b.total, Used: b.used, Cached: b.cached, Waiting: len(b.waiting)}
+}
+
+// dropAll takes fragments out of their tails; the budget has let go of them.
+func dropAll(victims []*frag) {
+	for _, f := range victims {
+		f.o.drop(f)
+	}
+}

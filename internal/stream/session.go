@@ -1,0 +1,411 @@
+package stream
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/sluicevideo/sluice"
+	"github.com/sluicevideo/sluice/fragment"
+	"github.com/sluicevideo/sluice/internal/catalog"
+)
+
+// SessionInfo says who writes.
+type SessionInfo struct {
+	ID     string // for logs; the request id of its PutMedia call
+	Remote string
+	Agent  string
+}
+
+// Session is one PutMedia request on a stream. Its methods are called by one
+// goroutine, Done and Err apart; Leave must be called at the end.
+type Session struct {
+	o    *opened
+	info SessionInfo
+	// ahead holds what is granted before the next fragment begins, which takes
+	// it over. factor is 2 for a stream with retention: the sealed copy is granted
+	// together with the bytes, so that sealing never waits for memory while it
+	// holds some.
+	ahead  *charge
+	factor int64
+	// spoke is when the last byte arrived (monotonic, ns since the registry
+	// began); waits says that the session waits for memory: that is not silence.
+	spoke  atomic.Int64
+	waits  atomic.Bool
+	done   chan struct{}
+	joined time.Time
+
+	// Guarded by o.mu.
+	cur      *frag
+	yielding bool
+	cause    error // set when done is closed
+	left     bool
+}
+
+// FragmentHeader is what is known of a fragment when its Cluster begins.
+type FragmentHeader struct {
+	Lead     []byte           // the leading bytes of its chunk; kept, read only
+	Header   *fragment.Header // the session's
+	Timecode int64            // the Cluster's, in ticks, as sent
+	Producer time.Time        // producer timestamp
+	Server   time.Time        // server timestamp; zero: now
+}
+
+// Join begins a session. It returns the catalog's *sluice.Error when the stream
+// is not there or not active, and an error with an AckErrorCode when its key
+// cannot be used. Older sessions are never refused for: over the limit the
+// oldest yields.
+func (r *Registry) Join(ctx context.Context, ref sluice.StreamRef, info SessionInfo) (*Session, error) {
+	o, err := r.resolve(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.take(ctx); err != nil {
+		return nil, fmt.Errorf("%w: stream %s: %w", sluice.InternalError, o.id, err)
+	}
+	if _, err := o.streamKey(ctx); err != nil {
+		return nil, err
+	}
+	s := &Session{o: o, info: info, ahead: &charge{}, factor: 1, done: make(chan struct{}), joined: time.Now()}
+	s.spoke.Store(r.mono())
+	if !r.enter() {
+		return nil, ErrClosed
+	}
+	most := r.o.MaxSessions()
+	o.mu.Lock()
+	gone := o.gone
+	if !gone {
+		if o.about.Retention > 0 {
+			s.factor = 2
+		}
+		o.sessions = append(o.sessions, s)
+		for i := 0; most > 0 && i < len(o.sessions)-most; i++ {
+			o.sessions[i].yieldLocked()
+		}
+	}
+	o.mu.Unlock()
+	if gone {
+		r.leave()
+		return nil, notActive()
+	}
+	if r.isClosing() {
+		// Close may have asked the sessions to yield before this one was among
+		// them.
+		o.mu.Lock()
+		s.yieldLocked()
+		o.mu.Unlock()
+	}
+	return s, nil
+}
+
+// Stream is the stream's catalog entry as it stands.
+func (s *Session) Stream() catalog.Stream {
+	s.o.mu.Lock()
+	defer s.o.mu.Unlock()
+	return s.o.about
+}
+
+// Done is closed when the session was ended from outside: by a newer session,
+// because it stalled, because the stream was deleted, or because the server
+// stops. Err says which.
+func (s *Session) Done() <-chan struct{} { return s.done }
+
+// Err is why Done is closed, else nil: ErrYield, or an error with an
+// AckErrorCode in its chain.
+func (s *Session) Err() error {
+	s.o.mu.Lock()
+	defer s.o.mu.Unlock()
+	return s.cause
+}
+
+// Heard notes that bytes arrived.
+func (s *Session) Heard() { s.spoke.Store(s.o.r.mono()) }
+
+// silence is how long the session has been silent while it was listened to.
+func (s *Session) silence() time.Duration {
+	if s.waits.Load() {
+		return 0
+	}
+	return time.Duration(s.o.r.mono() - s.spoke.Load())
+}
+
+// Grant waits until n more bytes of media may be held, and notes that they
+// arrived. Who reads from a socket calls it for what it has read, before it
+// reads on. It returns ErrYield when the session is ended while it waits.
+func (s *Session) Grant(ctx context.Context, n int) error {
+	s.Heard()
+	s.o.mu.Lock()
+	f := s.cur
+	s.o.mu.Unlock()
+	c := s.ahead
+	if f != nil {
+		c = f.charge
+	}
+	s.waits.Store(true)
+	err := s.o.r.budget.take(ctx, s.done, c, int64(n)*s.factor)
+	s.Heard()
+	s.waits.Store(false)
+	if f != nil {
+		s.returnAborted(f)
+	}
+	return err
+}
+
+// returnAborted gives back what was granted to a fragment that was aborted by
+// somebody else meanwhile.
+func (s *Session) returnAborted(f *frag) {
+	s.o.mu.Lock()
+	aborted := f.state == stateAborted
+	s.o.mu.Unlock()
+	if aborted {
+		s.o.r.budget.give(f.charge)
+	}
+}
+
+// Begin opens a fragment and numbers it. Followers see it when its first bytes
+// are appended, or when it is complete if its Cluster has a known size: such a
+// Cluster, cut off, would swallow what comes after it. It returns Err() when the
+// session was ended, ErrYield when it should end, and key errors.
+func (s *Session) Begin(ctx context.Context, h FragmentHeader) (*Open, error) {
+	if _, err := s.o.streamKey(ctx); err != nil {
+		return nil, err
+	}
+	if h.Server.IsZero() {
+		h.Server = s.o.now()
+	}
+	o := s.o
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case s.cause != nil:
+		return nil, s.cause
+	case s.yielding:
+		s.endLocked(ErrYield)
+		return nil, ErrYield
+	case s.cur != nil:
+		return nil, fmt.Errorf("%w: begun inside fragment %s", sluice.InternalError, s.cur.number)
+	}
+	f := &frag{
+		o: o, s: s, server: h.Server.UTC().Truncate(time.Millisecond), producer: h.Producer.UTC().Truncate(time.Millisecond),
+		timecode: h.Timecode, lead: h.Lead, header: h.Header, retention: o.about.Retention, volatile: o.about.Retention <= 0, ticket: newTicket(),
+	}
+	f.number = sluice.MakeFragmentNumber(o.next, uint64(max(f.server.UnixMilli(), 0)), rand.Uint32())
+	// Beyond 2^26 fragments the counter runs over into the epoch, which is
+	// seconds of a clock that is 2^26 s/5 further by then.
+	o.next++
+	o.last = f.number
+	f.charge, s.ahead = s.ahead, &charge{}
+	s.factor = 2
+	if f.volatile {
+		s.factor = 1
+	}
+	o.tail = append(o.tail, f)
+	s.cur = f
+	return &Open{f: f}, nil
+}
+
+// yieldLocked asks the session to take no further fragment.
+func (s *Session) yieldLocked() {
+	s.yielding = true
+	s.settledLocked()
+}
+
+// settledLocked ends a yielding session that has nothing open.
+func (s *Session) settledLocked() {
+	if s.yielding && s.cur == nil {
+		s.endLocked(ErrYield)
+	}
+}
+
+func (s *Session) endLocked(cause error) {
+	if s.cause == nil {
+		s.cause = cause
+		close(s.done)
+	}
+}
+
+// Leave ends the session. A fragment that is still open is aborted with cause.
+func (s *Session) Leave(cause error) {
+	if cause == nil {
+		cause = sluice.StreamReadError
+	}
+	o := s.o
+	o.mu.Lock()
+	if s.left {
+		o.mu.Unlock()
+		return
+	}
+	s.left = true
+	f := s.cur
+	for i, x := range o.sessions {
+		if x == s {
+			o.sessions = append(o.sessions[:i:i], o.sessions[i+1:]...)
+			break
+		}
+	}
+	o.mu.Unlock()
+	if f != nil {
+		o.abort(f, cause)
+	}
+	o.r.budget.give(s.ahead)
+	o.r.leave()
+}
+
+// Open is a fragment that arrives.
+type Open struct{ f *frag }
+
+// Number is its fragment number.
+func (o *Open) Number() sluice.FragmentNumber { return o.f.number }
+
+// Append adds elements of the fragment, verbatim, with the frames whose blocks
+// they complete, and wakes followers. The bytes are kept and must not be changed
+// afterwards. It waits for memory when less was granted (see Session.Grant). It
+// returns why the fragment was aborted, when it was.
+func (o *Open) Append(ctx context.Context, elements []byte, frames []fragment.Entry) error {
+	f := o.f
+	s := f.s
+	// f.size changes on this goroutine alone.
+	s.waits.Store(true)
+	err := s.o.r.budget.ensure(ctx, s.done, f.charge, (f.size+int64(len(elements)))*s.factor)
+	s.Heard()
+	s.waits.Store(false)
+	if err != nil {
+		return err
+	}
+	st := s.o
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if f.state != stateOpen {
+		err := f.failureLocked()
+		st.mu.Unlock()
+		s.returnAborted(f)
+		st.mu.Lock()
+		return err
+	}
+	if len(f.frames)+len(frames) > maxFrames {
+		return fmt.Errorf("%w: more than %d frames in a fragment", sluice.MaxFragmentSizeReached, maxFrames)
+	}
+	for i := range frames {
+		e := &frames[i]
+		if len(f.frames) == 0 && i == 0 {
+			f.first, f.final = e.Timecode, e.Timecode
+		}
+		f.first, f.final = min(f.first, e.Timecode), max(f.final, e.Timecode)
+		if e.Track >= 1 && e.Track <= 32 {
+			f.tracks |= 1 << (e.Track - 1)
+		}
+	}
+	if len(frames) > 0 && f.frames == nil {
+		f.frames = frames[:len(frames):len(frames)]
+	} else {
+		f.frames = append(f.frames, frames...)
+	}
+	f.addLocked(elements)
+	if f.shown {
+		st.wakeLocked()
+	}
+	return nil
+}
+
+// addLocked keeps p; pieces that lie behind each other in memory become one run.
+func (f *frag) addLocked(p []byte) {
+	if len(p) == 0 {
+		return
+	}
+	if f.headN < len(f.head) {
+		f.headN += copy(f.head[f.headN:], p)
+		f.shown = unknownSize(f.head[:f.headN])
+	}
+	f.size += int64(len(p))
+	if n := len(f.runs); n > 0 {
+		last := f.runs[n-1]
+		if cap(last)-len(last) >= len(p) && &last[:len(last)+1][len(last)] == &p[0] {
+			f.runs[n-1] = last[:len(last)+len(p)]
+			return
+		}
+	}
+	f.runs = append(f.runs, p)
+}
+
+// unknownSize reports whether head is a Cluster's id and a size of all ones.
+func unknownSize(head []byte) bool {
+	const id = 4
+	if len(head) <= id || head[id] == 0 {
+		return false
+	}
+	width := 1
+	for b := head[id]; b&0x80 == 0; b <<= 1 {
+		width++
+	}
+	if len(head) < id+width {
+		return false
+	}
+	if head[id] != 0xff>>(width-1) {
+		return false
+	}
+	for _, c := range head[id+1 : id+width] {
+		if c != 0xff {
+			return false
+		}
+	}
+	return true
+}
+
+func (f *frag) failureLocked() error {
+	switch {
+	case f.cause != nil:
+		return f.cause
+	case f.s.cause != nil:
+		return f.s.cause
+	}
+	return fmt.Errorf("%w: fragment %s is not open", sluice.InternalError, f.number)
+}
+
+// Commit says that the fragment is complete. It seals it, on the caller's
+// goroutine, and queues it behind what was numbered before it; it does not wait
+// for the store. Without retention the ticket is done at once.
+func (o *Open) Commit(ctx context.Context) *Ticket {
+	f := o.f
+	st := f.o
+	st.mu.Lock()
+	if f.state != stateOpen {
+		err := f.failureLocked()
+		st.mu.Unlock()
+		f.ticket.complete(err)
+		return f.ticket
+	}
+	f.state, f.shown, f.span = stateComplete, true, f.length()
+	f.s.cur = nil
+	st.activity.complete(f)
+	st.wakeLocked()
+	f.s.settledLocked()
+	st.mu.Unlock()
+	if f.volatile {
+		st.keep(f)
+		f.ticket.complete(nil)
+		st.trimVolatile()
+		return f.ticket
+	}
+	sealed, err := f.seal(ctx)
+	if err != nil {
+		st.abort(f, err)
+		return f.ticket
+	}
+	b := st.r.budget
+	b.adjust(f.charge, f.cost()+int64(len(sealed)))
+	st.mu.Lock()
+	aborted := f.state == stateAborted // deleted meanwhile
+	f.sealed = sealed
+	st.mu.Unlock()
+	if aborted {
+		b.give(f.charge)
+	}
+	st.drain()
+	return f.ticket
+}
+
+// Abort says that the fragment will not be complete. cause has the AckErrorCode
+// in its chain.
+func (o *Open) Abort(cause error) { o.f.o.abort(o.f, cause) }
