@@ -179,3 +179,32 @@ func parse(v reflect.Value, s string) error {
 	}
 	return nil
 }
+
+// FigureNames are the figures that bound the calls of a class: for the account
+// and for each stream (or playback session); "" where there is none.
+func (c Class) FigureNames() (account, each string) {
+	n := figureNames[c]
+	return n[0], n[1]
+}
+
+var figureNames = map[Class][2]string{
+	CreateStream:  {"create-calls", "create-name-calls"},
+	UpdateStream:  {"update-calls", "stream-calls"},
+	DeleteStream:  {"delete-calls", "stream-calls"},
+	Describe:      {"describe-calls", "stream-calls"},
+	ListStreams:   {"list-calls", ""},
+	Endpoint:      {"endpoint-calls", "stream-calls"},
+	Tags:          {"tag-calls", "stream-calls"},
+	Retention:     {"retention-calls", "stream-calls"},
+	PutMedia:      {"", "put-media-calls"},
+	GetMedia:      {"", "get-media-calls"},
+	ListFragments: {"", "list-fragments-calls"},
+	FragmentList:  {"", "fragment-list-calls"},
+	HLSSession:    {"", "hls-calls"},
+	DASHSession:   {"", "dash-calls"},
+	Playlist:      {"", "playlist-calls"},
+	Segment:       {"", "segment-calls"},
+
+	MetadataPoints: {"", "metadata-points"},
+	MediaPoints:    {"", "media-points"},
+}

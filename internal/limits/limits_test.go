@@ -76,6 +76,33 @@ func TestSet(t *testing.T) {
 	}
 }
 
+// TestFigureNames: what is documented as a class's figure is the one that bounds it.
+func TestFigureNames(t *testing.T) {
+	t.Parallel()
+	for c := limits.CreateStream; c <= limits.MediaPoints; c++ {
+		account, each := c.FigureNames()
+		for i, name := range []string{account, each} {
+			if name == "" {
+				continue
+			}
+			var r limits.Rates
+			if err := errors.Join(r.Set(name, "1"), r.Set("hls-burst", "1")); err != nil {
+				t.Errorf("class %d: %v", c, err)
+				continue
+			}
+			l := limits.New(limits.Rules{}, r)
+			k := limits.Key{Operation: "X", Account: "a", Stream: "cam"}
+			if n := allowed(l, c, k, 5); n != 1 {
+				t.Errorf("class %d with %s 1: %d of 5 calls passed", c, name, n)
+			}
+			k.Stream = "other"
+			if n := allowed(l, c, k, 1); n != i {
+				t.Errorf("class %d, %s: another stream's call passed: %d, want %d", c, name, n, i)
+			}
+		}
+	}
+}
+
 // allowed counts how many of n calls at once pass.
 func allowed(l *limits.Limits, c limits.Class, k limits.Key, n int) int {
 	passed := 0
