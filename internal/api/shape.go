@@ -286,7 +286,7 @@ func decodeMap(raw json.RawMessage, to reflect.Value, m *member, path string) er
 	}
 	out := make(map[string]string, len(entries))
 	for k, v := range entries {
-		if err := m.key.text(k, path+" key "+quote(k)); err != nil {
+		if err := m.key.text(k, path+" key"); err != nil {
 			return err
 		}
 		if isNull(v) {
