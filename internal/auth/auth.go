@@ -188,6 +188,16 @@ func (a *Auth) Authorize(ctx context.Context, id Identity, q policy.Request) (po
 	if id.UserID == "" {
 		return policy.Decision{Reason: "no caller"}, nil
 	}
+	r, err := a.rights(ctx, id.UserID)
+	if err != nil {
+		return policy.Decision{}, err
+	}
+	ask := question{q.Action, q.Resource}
+	if !r.contextual {
+		if d, ok := r.remembered(ask); ok {
+			return d, nil
+		}
+	}
 	docs, contextual, err := a.documents(ctx, id.UserID)
 	if err != nil {
 		return policy.Decision{}, err
@@ -195,7 +205,11 @@ func (a *Auth) Authorize(ctx context.Context, id Identity, q policy.Request) (po
 	if contextual {
 		q.Context = a.withCaller(id, q.Context)
 	}
-	return policy.Evaluate(docs, q), nil
+	d := policy.Evaluate(docs, q)
+	if !contextual && !r.contextual {
+		r.remember(ask, d)
+	}
+	return d, nil
 }
 
 // withCaller adds the keys that do not depend on the request. The caller's own

@@ -4,18 +4,23 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluicevideo/sluice/internal/auth/policy"
 )
 
-// Bounds of the cache. An access key takes about half a kilobyte; parsed
-// policies take some ten times their text.
+// Bounds of the cache. An access key takes about half a kilobyte, a decision a
+// quarter of one, parsed policies some five times their text.
 const (
-	maxCachedKeys  = 32 << 10
-	maxCachedUsers = 32 << 10
-	maxCachedText  = 16 << 20 // bytes of policy text
+	maxCachedKeys     = 16 << 10
+	maxCachedUsers    = 16 << 10
+	maxCachedText     = 16 << 20 // bytes of policy text, parsed
+	decisionsPerUser  = 16
+	baseText          = 256 // what a user without policies counts
+	maxDecisionLength = 2048
 )
 
 // accessKey is a row of auth_keys with its user, its secret opened.
@@ -38,15 +43,47 @@ type cache struct {
 	generation uint64
 	keys       map[string]*accessKey
 	users      map[string]*rights
-	text       int // bytes of policy text behind users
-	managed    map[string]*policy.Document
+
+	// Parsed policies are the bulk: only some users' are kept, those of any
+	// others are read again when no remembered decision answers.
+	parsed     map[string]*rights
+	parsedText int
+
+	// Managed policies are parsed once for all who have them attached.
+	managed     map[string]*policy.Document
+	managedText int
 }
 
 // rights is what a user's policies say.
 type rights struct {
-	docs       []*policy.Document
-	contextual bool
+	contextual bool // decisions depend on more than action and resource
 	text       int
+	docs       atomic.Pointer[[]*policy.Document] // nil: not kept
+
+	mu        sync.Mutex
+	decisions map[question]policy.Decision
+}
+
+type question struct{ action, resource string }
+
+func (r *rights) remembered(q question) (policy.Decision, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	d, ok := r.decisions[q]
+	return d, ok
+}
+
+func (r *rights) remember(q question, d policy.Decision) {
+	if len(q.action)+len(q.resource) > maxDecisionLength {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.decisions == nil || len(r.decisions) >= decisionsPerUser {
+		r.decisions = make(map[question]policy.Decision)
+	}
+	// The caller's strings may be parts of something larger.
+	r.decisions[question{strings.Clone(q.action), strings.Clone(q.resource)}] = d
 }
 
 func (c *cache) key(id string) (*accessKey, uint64) {
@@ -79,29 +116,51 @@ func (c *cache) user(id string) (*rights, uint64) {
 	return c.users[id], c.generation
 }
 
-func (c *cache) putUser(id string, r *rights, generation uint64) {
+// putUser keeps r, or, when the user is there already, only the documents that
+// were read again for it.
+func (c *cache) putUser(id string, r *rights, docs []*policy.Document, generation uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.generation != generation || c.users[id] != nil {
+	if c.generation != generation {
 		return
 	}
 	if c.users == nil {
-		c.users = make(map[string]*rights)
+		c.users, c.parsed = make(map[string]*rights), make(map[string]*rights)
+	}
+	if have := c.users[id]; have != nil {
+		r = have
 	}
 	for old := range c.users { // any ones, until there is room
-		if len(c.users) < maxCachedUsers && c.text+r.text <= maxCachedText {
+		if len(c.users) < maxCachedUsers {
 			break
 		}
 		c.dropUserLocked(old)
 	}
 	c.users[id] = r
-	c.text += r.text
+	if c.parsed[id] != nil {
+		return
+	}
+	for old := range c.parsed {
+		if c.parsedText+r.text <= maxCachedText {
+			break
+		}
+		c.dropParsedLocked(old)
+	}
+	r.docs.Store(&docs)
+	c.parsed[id] = r
+	c.parsedText += r.text
 }
 
 func (c *cache) dropUserLocked(id string) {
-	if r := c.users[id]; r != nil {
-		c.text -= r.text
-		delete(c.users, id)
+	c.dropParsedLocked(id)
+	delete(c.users, id)
+}
+
+func (c *cache) dropParsedLocked(id string) {
+	if r := c.parsed[id]; r != nil {
+		c.parsedText -= r.text
+		delete(c.parsed, id)
+		r.docs.Store(nil)
 	}
 }
 
@@ -112,16 +171,17 @@ func (c *cache) document(arn string) *policy.Document {
 	return c.managed[arn]
 }
 
-func (c *cache) putDocument(arn string, d *policy.Document, generation uint64) {
+func (c *cache) putDocument(arn string, d *policy.Document, text int, generation uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.generation != generation || len(c.managed) >= maxCachedUsers {
+	if c.generation != generation {
 		return
 	}
-	if c.managed == nil {
-		c.managed = make(map[string]*policy.Document)
+	if c.managed == nil || c.managedText+text > maxCachedText/4 {
+		c.managed, c.managedText = make(map[string]*policy.Document), 0
 	}
 	c.managed[arn] = d
+	c.managedText += text
 }
 
 // forget drops what a committed write changed: one user's keys or rights, or
@@ -144,7 +204,8 @@ func (c *cache) forget(f forget) {
 		c.dropUserLocked(id)
 	}
 	if f.shared {
-		c.users, c.managed, c.text = nil, nil, 0
+		c.users, c.parsed, c.parsedText = nil, nil, 0
+		c.managed, c.managedText = nil, 0
 	}
 }
 
@@ -200,13 +261,36 @@ func (a *Auth) rootIdentity(accessKeyID string) Identity {
 		AccessKeyID: accessKeyID, UserID: a.options.Account}
 }
 
+// rights finds what is known of a user's policies, and reads them when nothing
+// is.
+func (a *Auth) rights(ctx context.Context, userID string) (*rights, error) {
+	r, generation := a.cache.user(userID)
+	if r != nil {
+		return r, nil
+	}
+	r, _, err := a.load(ctx, userID, generation)
+	return r, err
+}
+
 // documents are the policies that count for a user: the user's own, the
 // attached ones, and those of the user's groups.
+//
+// contextual belongs to these documents: they may be newer than rights that the
+// caller holds.
 func (a *Auth) documents(ctx context.Context, userID string) (docs []*policy.Document, contextual bool, err error) {
 	r, generation := a.cache.user(userID)
 	if r != nil {
-		return r.docs, r.contextual, nil
+		if docs := r.docs.Load(); docs != nil {
+			return *docs, r.contextual, nil
+		}
 	}
+	if r, docs, err = a.load(ctx, userID, generation); err != nil {
+		return nil, false, err
+	}
+	return docs, r.contextual, nil
+}
+
+func (a *Auth) load(ctx context.Context, userID string, generation uint64) (*rights, []*policy.Document, error) {
 	rows, err := a.db.View().QueryContext(ctx, `
 		SELECT 0, '', name, document FROM auth_inline WHERE owner_id = ?1
 		UNION ALL
@@ -220,29 +304,30 @@ func (a *Auth) documents(ctx context.Context, userID string) (docs []*policy.Doc
 			LEFT JOIN auth_policies p ON p.arn = t.arn
 		ORDER BY 1, 2, 3`, userID)
 	if err != nil {
-		return nil, false, err
+		return nil, nil, err
 	}
 	defer rows.Close()
-	r = &rights{text: 256}
+	r := &rights{text: baseText}
+	var docs []*policy.Document
 	for rows.Next() {
 		var kind int
 		var group, name, text string
 		if err := rows.Scan(&kind, &group, &name, &text); err != nil {
-			return nil, false, err
+			return nil, nil, err
 		}
 		d, err := a.document(kind, group, name, text, generation)
 		if err != nil {
-			return nil, false, err
+			return nil, nil, err
 		}
-		r.docs = append(r.docs, d)
+		docs = append(docs, d)
 		r.contextual = r.contextual || d.NeedsContext()
 		r.text += len(text)
 	}
 	if err := rows.Err(); err != nil {
-		return nil, false, err
+		return nil, nil, err
 	}
-	a.cache.putUser(userID, r, generation)
-	return r.docs, r.contextual, nil
+	a.cache.putUser(userID, r, docs, generation)
+	return r, docs, nil
 }
 
 // document parses one policy. They were sound when they were stored; one that
@@ -268,7 +353,7 @@ func (a *Auth) document(kind int, group, name, text string, generation uint64) (
 	}
 	d.Name = title
 	if managed {
-		a.cache.putDocument(name, d, generation)
+		a.cache.putDocument(name, d, len(text), generation)
 	}
 	return d, nil
 }
