@@ -28,6 +28,7 @@ var layers = map[string]struct {
 	"internal/mediatest":     {0, ""}, // for tests only
 	"fragment":               {1, ""},
 	"internal/event":         {1, "s"},
+	"internal/datadir":       {1, "s"},
 	"internal/db":            {0, "s"},
 	"internal/kms":           {1, "s"},
 	"internal/seal":          {1, "s"},
