@@ -33,14 +33,15 @@ type Env struct {
 	Stderr   io.Writer
 	Environ  []string // NAME=value; a later entry wins
 	Now      func() time.Time
-	Terminal bool // Stdout is a terminal: secrets and progress may be shown
+	Terminal bool   // Stdout is a terminal: secrets and progress may be shown
+	Program  string // how the binary was called, for the commands that are suggested; "": sluice
 }
 
 // OSEnv is the Env of the running process.
 func OSEnv() *Env {
 	return &Env{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr,
-		Environ: os.Environ(), Now: time.Now, Terminal: isTerminal(os.Stdout),
+		Environ: os.Environ(), Now: time.Now, Terminal: isTerminal(os.Stdout), Program: os.Args[0],
 	}
 }
 
@@ -103,11 +104,12 @@ func (e *exitError) Error() string {
 func (e *exitError) Unwrap() error { return e.err }
 
 // Main runs one command line and returns the exit code. SIGINT and SIGTERM end
-// the command's context; a second one ends the process at once.
+// the command's context; a second one, a second later, ends the process at once.
 func Main(args []string, env *Env) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	context.AfterFunc(ctx, stop)
+	// Not at once: timeout(1) and some shells send the same signal twice.
+	context.AfterFunc(ctx, func() { time.AfterFunc(time.Second, stop) })
 	return Run(ctx, args, env)
 }
 

@@ -43,6 +43,7 @@ Sluice and AWS alike.`,
 		group string
 		make  func(*Env) *cobra.Command
 	}{
+		{groupServer, newServerCommand},
 		{"", newVersionCommand},
 	} {
 		cmd := c.make(env)

@@ -1,0 +1,175 @@
+package server
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/sluicevideo/sluice/internal/api"
+	"github.com/sluicevideo/sluice/internal/catalog"
+	"github.com/sluicevideo/sluice/internal/console"
+	"github.com/sluicevideo/sluice/internal/datadir"
+	"github.com/sluicevideo/sluice/internal/db"
+	"github.com/sluicevideo/sluice/internal/event"
+	"github.com/sluicevideo/sluice/internal/kms"
+	"github.com/sluicevideo/sluice/internal/limits"
+	"github.com/sluicevideo/sluice/internal/metrics"
+	"github.com/sluicevideo/sluice/internal/store"
+	"github.com/sluicevideo/sluice/internal/stream"
+)
+
+// parts are what a server consists of, below its listeners.
+type parts struct {
+	s        *Server
+	events   *event.Sink
+	limits   *limits.Limits
+	catalogs *db.DB
+	catalog  *catalog.Catalog
+	store    *store.Store
+	registry *stream.Registry
+	handler  http.Handler
+}
+
+// openParts opens them from the bottom up; each leaves its closer behind.
+func (s *Server) openParts(ctx context.Context) (*parts, error) {
+	p := &parts{s: s, events: &event.Sink{}, limits: limits.New(s.cfg.Rules, s.cfg.Rates)}
+	var err error
+	if p.catalogs, err = db.Open(ctx, db.Options{Path: s.dir.File(datadir.CatalogFile)}); err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, p.catalogs.Close)
+
+	root, err := s.rootKey(ctx, p.catalogs)
+	if err != nil {
+		return nil, err
+	}
+	keyring, err := kms.Open(ctx, p.catalogs, root, kms.Options{Region: s.cfg.Region, Account: s.cfg.Account, Logger: s.log})
+	if err != nil {
+		return nil, err
+	}
+	if p.catalog, err = catalog.Open(ctx, p.catalogs, catalog.Options{
+		Region: s.cfg.Region, Account: s.cfg.Account,
+		Rules: func() catalog.Rules {
+			r := p.limits.Rules()
+			return catalog.Rules{Streams: r.Streams, RetentionReplaces: r.RetentionReplaces}
+		},
+	}); err != nil {
+		return nil, err
+	}
+
+	index, err := db.Open(ctx, db.Options{Path: s.dir.File(datadir.IndexFile), ManualCheckpoint: true})
+	if err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, index.Close)
+	if p.store, err = store.Open(ctx, store.Options{
+		Dir: s.dir.File(datadir.MediaDir), Index: index, Logger: s.log,
+		OnCommitted: func(c store.Committed) {
+			if c.Failed > 0 {
+				p.events.CommitFailed()
+			}
+			p.events.Committed(c.Records-c.Failed, c.Bytes, c.Wrote+c.Indexed)
+		},
+	}); err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, p.store.Close)
+
+	if p.registry, err = stream.New(stream.Options{
+		Catalog: p.catalog, Store: p.store, Keyring: keyring, Logger: s.log,
+		Budget: int64(s.cfg.Memory), MaxFragment: s.cfg.Rules.FragmentBytes,
+		MaxSessions: func() int { return p.limits.Rates().PutMediaSessions },
+	}); err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, func() error { return p.registry.Close(context.Background()) })
+
+	p.handler = api.New(api.Options{
+		Region: s.cfg.Region, Account: s.cfg.Account, Version: s.o.Version,
+		Catalog: p.catalog, Auth: newRootOnly(s.cfg.Region, s.cfg.Account, s.root), Keys: keyring, Limits: p.limits,
+		PublicURL: s.cfg.PublicURL, TrustedProxies: s.cfg.TrustedProxies, CORSOrigins: s.cfg.CORSOrigins,
+		Logger: s.log, OnRecord: func(r api.Record) { p.events.Called(r.Operation, r.Status) },
+		Fallback: console.Handler(console.Info{Region: s.cfg.Region, Account: s.cfg.Account, Version: s.o.Version}),
+	})
+	return p, nil
+}
+
+// rootKey finds the key that everything at rest hangs on. A new one is made only
+// for a new catalog: for an old one it would open nothing.
+func (s *Server) rootKey(ctx context.Context, catalogs *db.DB) (kms.RootKey, error) {
+	old, err := kms.Initialised(ctx, catalogs)
+	if err != nil {
+		return kms.RootKey{}, err
+	}
+	key, warning, err := kms.FindRootKey(kms.RootKeyOptions{
+		Text: s.cfg.RootKey, CredentialsDir: s.cfg.CredentialsDir, File: s.cfg.RootKeyFile, DataDir: s.dir.Path, Create: !old,
+	})
+	if err == nil && warning != "" {
+		s.log.Warn(warning)
+	}
+	return key, err
+}
+
+// start begins what runs by itself.
+func (p *parts) start() {}
+
+// stop ends sessions and readers, within t.
+func (p *parts) stop(t time.Duration) {
+	ctx, cancel := context.WithTimeout(context.Background(), t)
+	defer cancel()
+	if err := p.registry.Close(ctx); err != nil {
+		p.s.log.Error("shutdown", "error", err)
+	}
+}
+
+// ready is whether calls can be served: the catalog answers.
+func (p *parts) ready(ctx context.Context) error {
+	_, err := p.catalogs.View().ExecContext(ctx, "SELECT 1")
+	return err
+}
+
+func (p *parts) gauges() []metrics.Gauge {
+	room := func(part func(room, low int64) int64) func() float64 {
+		return func() float64 {
+			r, low, err := p.store.Room()
+			if err != nil {
+				return -1
+			}
+			return float64(part(r, low))
+		}
+	}
+	return []metrics.Gauge{
+		{Name: "streams_open", Help: "Streams in use: written, read or with media in memory.", Read: func() float64 { return float64(len(p.registry.Streams())) }},
+		{Name: "store_room_bytes", Help: "Bytes free on the disk of the media.", Read: room(func(r, _ int64) int64 { return r })},
+		{Name: "store_low_water_bytes", Help: "Below this many free bytes fragments are refused.", Read: room(func(_, low int64) int64 { return low })},
+		metrics.Since("uptime_seconds", "Time since the start.", time.Now()),
+	}
+}
+
+// openStreams is /debug/streams.
+func (p *parts) openStreams() any {
+	type line struct {
+		ID   string `json:"id"`
+		Name string `json:"name,omitempty"`
+		stream.Activity
+	}
+	list := []line{}
+	for _, id := range p.registry.Streams() {
+		l := line{ID: string(id), Activity: p.registry.Activity(id)}
+		if st, err := p.catalog.ByID(context.Background(), id); err == nil {
+			l.Name = st.Name
+		}
+		list = append(list, l)
+	}
+	return map[string]any{"memory": p.registry.Memory(), "streams": list}
+}
+
+// storeState is /debug/store.
+func (p *parts) storeState() any {
+	room, low, err := p.store.Room()
+	out := map[string]any{"dir": p.store.Dir(), "room_bytes": room, "low_water_bytes": low}
+	if err != nil {
+		out["error"] = err.Error()
+	}
+	return out
+}
