@@ -296,7 +296,7 @@ func TestFetchListKeepsTheOrder(t *testing.T) {
 			want = append(want, numberOf((i*37)%100+1))
 		}
 		i := 0
-		for f, err := range parser.FetchList(t.Context(), s, sluice.StreamRef{}, want, parser.FetchOptions{Batch: 7, Parallel: 3}) {
+		for f, err := range parser.FetchList(t.Context(), s, sluice.StreamRef{}, want, parser.FetchOptions{Batch: 7, Parallel: 3, Attempts: 100}) {
 			if err != nil {
 				t.Fatal(err)
 			}
