@@ -111,7 +111,7 @@ func TestWhatPoliciesSee(t *testing.T) {
 		keys                         map[string]string
 	}{
 		{"/describeStream", `{"StreamName":"cam"}`, "DescribeStream", there.ARN.String(),
-			map[string]string{"aws:ResourceTag/site": "lab", "aws:SourceIp": "127.0.0.1", "aws:SecureTransport": "false", "aws:username": "joe", "aws:UserAgent": "test/1"}},
+			map[string]string{"aws:ResourceTag/site": "lab", "aws:SourceIp": "127.0.0.1", "aws:SecureTransport": "false", "aws:UserAgent": "test/1"}},
 		{"/describeStream", `{"StreamName":"absent"}`, "DescribeStream", head + "absent/0", nil},
 		{"/describeStream", `{}`, "DescribeStream", head + "*", nil},
 		{"/describeStream", `{"StreamARN":"` + head + `absent/1"}`, "DescribeStream", head + "absent/1", nil},

@@ -7,34 +7,28 @@ import (
 	"net/http"
 
 	"github.com/sluicevideo/sluice"
+	"github.com/sluicevideo/sluice/internal/auth"
+	"github.com/sluicevideo/sluice/internal/auth/policy"
 )
 
 // Identity is whom a call was signed by.
-type Identity struct {
-	Root                                        bool // the server's own keys: every policy allows
-	Account, UserName, ARN, AccessKeyID, UserID string
-}
+type Identity = auth.Identity
 
 // Access is the question that policies answer.
-type Access struct {
-	Action, Resource string
-	Context          map[string][]string // condition keys, as IAM spells them
-}
+type Access = policy.Request
 
 // Decision is the answer of the policies.
-type Decision struct {
-	Allowed  bool
-	Explicit bool   // denied by a statement, rather than allowed by none
-	Reason   string // one line, for the log
-}
+type Decision = policy.Decision
 
-// Authenticator verifies signatures and asks policies. Its failures are
-// *sluice.Error with the door's exceptions.
+// Authenticator verifies signatures and asks policies; *auth.Auth does. Its
+// failures are *sluice.Error with the door's exceptions.
 type Authenticator interface {
 	// Authenticate says who signed the request. body is the whole body;
 	// streaming means that it is not known yet. service is what the credential
 	// must be scoped to; "" is any.
 	Authenticate(r *http.Request, body []byte, streaming bool, service string) (Identity, error)
+	// Authorize adds to the question what does not depend on the request: who
+	// is calling, and the time.
 	Authorize(ctx context.Context, id Identity, q Access) (Decision, error)
 }
 
@@ -63,12 +57,6 @@ func (c *Call) Authorize(ctx context.Context, action string) error {
 	}
 	if ua := c.Request.UserAgent(); ua != "" {
 		keys["aws:UserAgent"] = []string{ua}
-	}
-	if c.Identity.UserName != "" {
-		keys["aws:username"] = []string{c.Identity.UserName}
-	}
-	if c.Identity.UserID != "" {
-		keys["aws:userid"] = []string{c.Identity.UserID}
 	}
 	c.tagKeys(keys)
 	switch {
