@@ -133,3 +133,12 @@ func (s *server) post(t testing.TB, path, user, body string, headers ...string) 
 	}
 	return res, string(b)
 }
+
+// create makes a stream below the API; one that is there already is left alone.
+func (s *server) create(t testing.TB, name string, tags map[string]string) {
+	t.Helper()
+	_, err := s.Catalog.Create(t.Context(), catalog.New{Name: name, Tags: tags})
+	if err != nil && sluice.CodeOf(err) != sluice.ResourceInUse {
+		t.Fatal(err)
+	}
+}

@@ -33,9 +33,12 @@ type Authenticator interface {
 }
 
 func (a *API) authenticate(c *Call, r *http.Request) error {
-	service, streaming := "", false
-	if c.Op != nil {
+	service, streaming := "kinesisvideo", false
+	switch {
+	case c.Op != nil:
 		service, streaming = c.Op.Service, c.Op.Streams
+	case r.URL.Path == "/":
+		service = "" // an operation of IAM, STS or KMS that we don't know
 	}
 	id, err := a.o.Auth.Authenticate(r, c.Body, streaming, service)
 	if err != nil {
