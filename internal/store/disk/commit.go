@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"unsafe"
 
 	"github.com/sluicevideo/sluice/internal/store/fsys"
 	"github.com/sluicevideo/sluice/internal/store/segment"
@@ -159,7 +158,7 @@ type stage struct {
 	head []byte // memory for headers
 }
 
-var staging = sync.Pool{New: func() any { return &stage{buf: aligned(stageSize)} }}
+var staging = sync.Pool{New: func() any { return &stage{buf: fsys.Aligned(stageSize)} }}
 
 func (s *stage) start(f fsys.File, at int64) { s.file, s.at, s.n = f, at, 0 }
 
@@ -206,11 +205,4 @@ func (s *stage) flush() error {
 	}
 	s.n = 0
 	return nil
-}
-
-// aligned is memory that begins at a block's border, as uncached writes want.
-func aligned(n int) []byte {
-	b := make([]byte, n+fsys.BlockSize)
-	skip := int(-uintptr(unsafe.Pointer(unsafe.SliceData(b))) & (fsys.BlockSize - 1))
-	return b[skip : skip+n : skip+n]
 }

@@ -164,7 +164,7 @@ func (v *Volume) Create(id FileID) (*File, error) {
 		return nil, fmt.Errorf("file %d: stream id %q is no id", id.Number, id.Stream)
 	}
 	f := &File{ID: id, End: segment.BlockSize, fresh: true}
-	block, err := segment.FileHeader{Stream: id.Stream, File: id.Number, Created: v.o.Now()}.AppendBlock(aligned(segment.BlockSize)[:0])
+	block, err := segment.FileHeader{Stream: id.Stream, File: id.Number, Created: v.o.Now()}.AppendBlock(fsys.Aligned(segment.BlockSize)[:0])
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"unsafe"
 )
 
 // BlockSize is what a file open for uncached writing wants offsets, lengths and
@@ -47,4 +48,11 @@ type File interface {
 	// the file was opened, whoever's bytes they met.
 	SyncFS() error
 	Size() (int64, error)
+}
+
+// Aligned is new memory that begins at a block's border, as uncached writes want.
+func Aligned(n int) []byte {
+	b := make([]byte, n+BlockSize)
+	skip := int(-uintptr(unsafe.Pointer(unsafe.SliceData(b))) & (BlockSize - 1))
+	return b[skip : skip+n : skip+n]
 }

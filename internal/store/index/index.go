@@ -69,6 +69,15 @@ func (x *Index) Close() error {
 	return errors.Join(x.insert.Close(), x.openFile.Close(), x.closeFile.Close(), x.lengthen.Close())
 }
 
+// update runs a write transaction that, once begun, is not cancelled: they are all
+// short, and cancelling one costs the writer's connection.
+func (x *Index) update(ctx context.Context, fn func(*sql.Tx) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return x.db.Update(context.WithoutCancel(ctx), fn)
+}
+
 // Stream is what the index knows of a stream.
 type Stream struct {
 	N       int64 // stands for the stream in rows
@@ -81,7 +90,7 @@ type Stream struct {
 // Take makes a new epoch for the stream, at least now and above all before it.
 func (x *Index) Take(ctx context.Context, id sluice.StreamID, now uint64) (Stream, error) {
 	var s Stream
-	err := x.db.Update(ctx, func(tx *sql.Tx) error {
+	err := x.update(ctx, func(tx *sql.Tx) error {
 		s = Stream{}
 		if _, err := tx.ExecContext(ctx, `INSERT INTO store_stream (id) VALUES (?) ON CONFLICT (id) DO NOTHING`, string(id)); err != nil {
 			return err
@@ -125,7 +134,7 @@ func (x *Index) Find(ctx context.Context, id sluice.StreamID) (n int64, err erro
 // the files' numbers. The row comes before the file, so that after a crash every
 // file is known.
 func (x *Index) NewFiles(ctx context.Context, streams []int64) (files []uint64, err error) {
-	err = x.db.Update(ctx, func(tx *sql.Tx) error {
+	err = x.update(ctx, func(tx *sql.Tx) error {
 		files = files[:0]
 		var next int64
 		row := tx.QueryRowContext(ctx, `INSERT INTO store_meta (key, value) VALUES ('files', ?1)
@@ -172,7 +181,7 @@ type Closing struct {
 // is durable when Commit returns nil; on an error none exists. Rows of one stream
 // follow each other, and after a fenced one its stream's others are fenced too.
 func (x *Index) Commit(ctx context.Context, rows []*Insert, closing []Closing) error {
-	err := x.db.Update(ctx, func(tx *sql.Tx) error {
+	err := x.update(ctx, func(tx *sql.Tx) error {
 		insert, openFile := tx.StmtContext(ctx, x.insert), tx.StmtContext(ctx, x.openFile)
 		for _, r := range rows {
 			r.Err = nil

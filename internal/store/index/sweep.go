@@ -67,6 +67,11 @@ func (x *Index) Unfinished(ctx context.Context) ([]File, error) {
 	return x.files(ctx, `WHERE f.state <> 2 ORDER BY f.n`)
 }
 
+// StreamUnfinished is Unfinished for one stream.
+func (x *Index) StreamUnfinished(ctx context.Context, stream int64) ([]File, error) {
+	return x.files(ctx, `WHERE f.state <> 2 AND f.stream = ? ORDER BY f.n`, stream)
+}
+
 // Expired gives up to limit closed files of the stream whose fragments all lie
 // before the horizon (server timestamp, ms), the longest expired first.
 func (x *Index) Expired(ctx context.Context, stream int64, horizon int64, limit int) ([]File, error) {
@@ -91,7 +96,7 @@ func (x *Index) Used(ctx context.Context, stream int64) (bytes int64, err error)
 // CloseAbandoned closes a file that an earlier process left open, with sums made
 // from its rows; size is the file's on the disk.
 func (x *Index) CloseAbandoned(ctx context.Context, f File, size int64) error {
-	err := x.db.Update(ctx, func(tx *sql.Tx) error {
+	err := x.update(ctx, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `UPDATE store_file SET state = 2, size = ?3,
 			(last, fragments, bytes, newest) = (
 				SELECT COALESCE(MAX(sequence), -1), COUNT(*), COALESCE(SUM(bytes), 0), COALESCE(MAX(server), 0)
@@ -118,7 +123,7 @@ func (x *Index) before(ctx context.Context, tx *sql.Tx, f File) int64 {
 
 // Mark says that a file is being deleted. An open one must be nobody's any more.
 func (x *Index) Mark(ctx context.Context, f File) error {
-	err := x.db.Update(ctx, func(tx *sql.Tx) error {
+	err := x.update(ctx, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `UPDATE store_file SET state = 3 WHERE n = ?`, int64(f.File))
 		return err
 	})
@@ -134,7 +139,7 @@ func (x *Index) Unname(ctx context.Context, f File, limit int) (done bool, err e
 	if f.First < 0 {
 		return true, nil
 	}
-	err = x.db.Update(ctx, func(tx *sql.Tx) error {
+	err = x.update(ctx, func(tx *sql.Tx) error {
 		var last, position sql.NullInt64
 		var n int
 		row := tx.QueryRowContext(ctx, `SELECT MAX(sequence), MAX(position), COUNT(*) FROM (
@@ -162,7 +167,7 @@ func (x *Index) Unname(ctx context.Context, f File, limit int) (done bool, err e
 
 // Forget removes the row of a file that is gone.
 func (x *Index) Forget(ctx context.Context, file uint64) error {
-	err := x.db.Update(ctx, func(tx *sql.Tx) error {
+	err := x.update(ctx, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `DELETE FROM store_file WHERE n = ?`, int64(file))
 		return err
 	})
@@ -175,7 +180,7 @@ func (x *Index) Forget(ctx context.Context, file uint64) error {
 // Drop says that the stream's rows do not count any more and fences whoever
 // appends; ErrNone when the stream is not known.
 func (x *Index) Drop(ctx context.Context, id sluice.StreamID) (n int64, err error) {
-	err = x.db.Update(ctx, func(tx *sql.Tx) error {
+	err = x.update(ctx, func(tx *sql.Tx) error {
 		if err := tx.QueryRowContext(ctx, `SELECT n FROM store_stream WHERE id = ?`, string(id)).Scan(&n); err != nil {
 			return err
 		}
@@ -193,7 +198,7 @@ func (x *Index) Drop(ctx context.Context, id sluice.StreamID) (n int64, err erro
 
 // Dropped removes the row of a stream without files.
 func (x *Index) Dropped(ctx context.Context, n int64) error {
-	err := x.db.Update(ctx, func(tx *sql.Tx) error {
+	err := x.update(ctx, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `DELETE FROM store_stream WHERE n = ? AND gone = 1
 			AND NOT EXISTS (SELECT 1 FROM store_file WHERE stream = ?1)`, n)
 		return err
@@ -215,7 +220,7 @@ func (x *Index) Meta(ctx context.Context, key string) (v int64, err error) {
 
 // SetMeta keeps a number under a name, durably.
 func (x *Index) SetMeta(ctx context.Context, key string, v int64) error {
-	return x.db.Update(ctx, func(tx *sql.Tx) error {
+	return x.update(ctx, func(tx *sql.Tx) error {
 		_, err := tx.ExecContext(ctx, `INSERT INTO store_meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value`, key, v)
 		return err
 	})
