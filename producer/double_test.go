@@ -142,6 +142,7 @@ func (d *double) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func refuse(w http.ResponseWriter, status int, code string) {
 	w.Header().Set("X-Amzn-Errortype", code)
+	w.Header().Set("Connection", "close") // else net/http waits for a body that waits for the answer
 	w.WriteHeader(status)
 	_, _ = io.WriteString(w, `{"Message":"by the test"}`)
 }

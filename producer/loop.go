@@ -173,60 +173,47 @@ func (s *Stream) idleLocked(now time.Time) {
 	}
 }
 
-// trimBufferLocked holds the buffer to BufferDuration.
+// trimBufferLocked holds the buffer to BufferDuration. Durations are added up: a
+// clock that jumps ahead makes no media old.
 func (s *Stream) trimBufferLocked() {
 	if s.info.Type == Offline {
 		return
 	}
-	for {
-		oldest := s.oldestInMemoryLocked()
-		if oldest == nil || s.newestPTS-oldest.start <= s.info.BufferDuration || !s.evictLocked(DropBuffer) {
-			return
-		}
+	for s.bufferedLocked() > s.info.BufferDuration && s.evictLocked(DropBuffer) {
 	}
 }
 
-func (s *Stream) oldestInMemoryLocked() *fragment {
+// bufferedLocked is the duration of the media in memory.
+func (s *Stream) bufferedLocked() (d time.Duration) {
 	for _, f := range s.frags {
-		if len(f.chunks) > 0 && f.state != done && f.state != sending && f != s.open {
-			return f
+		if len(f.chunks) > 0 {
+			d += f.end - f.start
 		}
 	}
-	return nil
+	return d
 }
 
-// latencyLocked is how long the oldest media that is not sent has waited, by its
-// own clock.
-func (s *Stream) latencyLocked() (d time.Duration, bytes int64) {
-	started := false
+// unsentLocked is the duration and size of the media that no session has sent.
+func (s *Stream) unsentLocked() (d time.Duration, bytes int64) {
 	for _, f := range s.frags {
-		if f.state != queued && f.state != sending {
-			continue
+		switch {
+		case f.state == queued:
+			d += f.end - f.start
+			bytes += int64(f.size)
+		case f.state == sending && f.session.cur == f:
+			n := f.size - f.session.off
+			bytes += int64(n)
+			d += time.Duration(float64(f.end-f.start) * float64(n) / float64(max(f.size, 1)))
 		}
-		if !started {
-			started = true
-			d = s.newestPTS - f.start
-			if f.state == sending && f == s.open {
-				d = 0 // live: what was put is on the wire
-				if ss := f.session; ss != nil && ss.cur == f && ss.off < f.size {
-					d = time.Duration(float64(s.newestPTS-f.start) * float64(f.size-ss.off) / float64(max(f.size, 1)))
-				}
-			}
-		}
-		n := f.size
-		if ss := f.session; f.state == sending && ss != nil && ss.cur == f {
-			n -= ss.off
-		}
-		bytes += int64(n)
 	}
-	return max(d, 0), bytes
+	return d, bytes
 }
 
 func (s *Stream) pressuresLocked() {
 	if s.info.Type == Offline {
 		return
 	}
-	latency, _ := s.latencyLocked()
+	latency, _ := s.unsentLocked()
 	if limit := s.info.MaxLatency; limit > 0 {
 		switch {
 		case latency > limit && !s.pressure.latency:
@@ -237,8 +224,8 @@ func (s *Stream) pressuresLocked() {
 			s.pressure.latency = false
 		}
 	}
-	if oldest := s.oldestInMemoryLocked(); oldest != nil && s.retention != NoRetention {
-		left := s.info.BufferDuration - (s.newestPTS - oldest.start)
+	if s.retention != NoRetention {
+		left := s.info.BufferDuration - s.bufferedLocked()
 		switch {
 		case left <= s.info.BufferDuration/20 && !s.pressure.buffer:
 			s.pressure.buffer = true
@@ -254,7 +241,7 @@ func (s *Stream) pressuresLocked() {
 // backlogEventLocked tells of media that no session takes yet.
 func (s *Stream) backlogEventLocked(f *fragment) {
 	if s.active == nil {
-		d, bytes := s.latencyLocked()
+		d, bytes := s.unsentLocked()
 		s.events.send(DataAvailable{d, bytes})
 	}
 }

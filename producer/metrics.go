@@ -54,23 +54,22 @@ type StreamMetrics struct {
 	ElementaryFrameRate float64       // elementaryFrameRate, frames/s by the frames' own times
 	APICallRetries      int64         // streamApiCallRetryCount
 
-	PutFrames         int64
-	PutBytes          int64
-	RepairedFrames    int64         // with a time that was moved
-	ResentBytes       int64         // sent again after a session failed
-	ResentFragments   int64         //
-	BufferingLatency  time.Duration // first byte of a fragment to BUFFERING
-	PersistedLatency  time.Duration // fragment complete to PERSISTED
-	SpooledFragments  int           // on disk now
-	SpooledBytes      int64         // on disk now
-	LastError         error         // what the last reconnect was for
-	Gaps              []Gap         // the newest 64
-	SessionExpires    time.Time     // when the session makes way for the next
-	DeclaredTracks    int           // of the newest fragment
-	NewestFrame       time.Time     // producer time of the newest frame
-	StreamARN         string        // "" while not known
-	Retention         time.Duration // of the stream; NoRetention: none
-	UnacknowledgedFor time.Duration // age of the oldest fragment that is not persisted, by its own clock
+	PutFrames        int64
+	PutBytes         int64
+	RepairedFrames   int64         // with a time that was moved
+	ResentBytes      int64         // sent again after a session failed
+	ResentFragments  int64         //
+	BufferingLatency time.Duration // first byte of a fragment to BUFFERING
+	PersistedLatency time.Duration // fragment complete to PERSISTED
+	SpooledFragments int           // on disk now
+	SpooledBytes     int64         // on disk now
+	LastError        error         // what the last reconnect was for
+	Gaps             []Gap         // the newest 64
+	SessionExpires   time.Time     // when the session makes way for the next
+	DeclaredTracks   int           // of the newest fragment
+	NewestFrame      time.Time     // producer time of the newest frame
+	StreamARN        string        // "" while not known
+	Retention        time.Duration // of the stream; NoRetention: none
 }
 
 // Gap is media that is lost.
@@ -232,13 +231,10 @@ func (s *Stream) Metrics() StreamMetrics {
 		LastError: m.lastError, Gaps: append([]Gap(nil), m.gaps...),
 		StreamARN: s.arn, Retention: s.retention,
 	}
-	out.CurrentViewDuration, out.CurrentViewSize = s.latencyLocked()
-	for i, f := range s.frags {
-		if i == 0 {
-			out.OverallViewDuration = max(s.newestPTS-f.start, 0)
-			out.UnacknowledgedFor = out.OverallViewDuration
-		}
+	out.CurrentViewDuration, out.CurrentViewSize = s.unsentLocked()
+	for _, f := range s.frags {
 		if f.state != done {
+			out.OverallViewDuration += f.end - f.start
 			out.OverallViewSize += int64(f.size)
 		}
 		if f.disk.file != nil {

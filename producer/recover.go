@@ -233,6 +233,9 @@ func (s *Stream) sessionOver(ss *session, err error) {
 		err = errTooLong // it ended well and answered nothing: no reason to hurry
 	}
 	s.afterLocked(ss, err, now)
+	if s.active != nil {
+		s.active.wakeUp()
+	}
 	s.mu.Unlock()
 	if !opened.IsZero() {
 		s.events.send(SessionClosed{ss.id, err, now.Sub(opened)})

@@ -171,6 +171,9 @@ func (ss *session) nextLocked(now time.Time) bool {
 		}
 		return false
 	}
+	if first && !s.numberedLocked(f) {
+		return false
+	}
 	wire := f.ticks
 	if s.info.Timecodes == sluice.TimecodeRelative {
 		wire -= ss.base
@@ -197,6 +200,23 @@ func (ss *session) nextLocked(now time.Time) bool {
 	ss.cur, ss.off, ss.lastSeq, ss.explicit = f, 0, f.seq, false
 	ss.scratch = mkv.AppendCluster(ss.scratch, uint64(wire))
 	ss.pending = ss.scratch
+	return true
+}
+
+// numberedLocked reports whether the service has begun all that earlier sessions
+// sent before f. It numbers fragments as they begin, and readers get them in that
+// order: without the wait, a new session could overtake the end of an old one.
+func (s *Stream) numberedLocked(f *fragment) bool {
+	if s.info.NoAcks {
+		return true
+	}
+	for _, d := range s.draining {
+		for _, g := range d.unacked {
+			if g.seq < f.seq && !g.buffering {
+				return false
+			}
+		}
+	}
 	return true
 }
 
@@ -321,6 +341,9 @@ func (ss *session) ack(a sluice.Ack) {
 		if f != nil && !f.buffering {
 			f.buffering = true
 			s.m.bufferingLatency(now.Sub(f.beganAt))
+		}
+		if s.active != nil && s.active != ss {
+			s.active.wakeUp() // it may have waited for this
 		}
 	case sluice.AckReceived:
 		if f != nil {

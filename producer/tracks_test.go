@@ -1,0 +1,330 @@
+package producer_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluicevideo/sluice"
+	"github.com/sluicevideo/sluice/producer"
+)
+
+// putAV puts video of 40 ms and audio of 20 ms; audio(i) says whether the sound at
+// that video frame is put.
+func putAV(t *testing.T, s *producer.Stream, from, n int, audio func(i int) bool) {
+	t.Helper()
+	for i := from; i < from+n; i++ {
+		at := epoch.Add(time.Duration(i) * 40 * time.Millisecond)
+		f := producer.FrameAt(at, i%25 == 0, fmt.Appendf(nil, "v%d", i))
+		if err := s.PutFrame(t.Context(), f); err != nil {
+			t.Fatal(err)
+		}
+		for k := range 2 {
+			if !audio(i) {
+				continue
+			}
+			f := producer.FrameAt(at.Add(time.Duration(k)*20*time.Millisecond), true, fmt.Appendf(nil, "a%d.%d", i, k))
+			f.Track = 2
+			if err := s.PutFrame(t.Context(), f); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
+
+func byTrack(all []stored) (v, a []string) {
+	for _, p := range payloads(all) {
+		if strings.HasPrefix(p, "v") {
+			v = append(v, p)
+		} else {
+			a = append(a, p)
+		}
+	}
+	return v, a
+}
+
+func always(int) bool { return true }
+
+func TestTwoTracks(t *testing.T) {
+	t.Parallel()
+	d := newDouble(t)
+	s := newStream(t, d.client(), producer.StreamInfo{Tracks: []sluice.Track{video(), audio()}})
+	putAV(t, s, 0, 100, always)
+	stop(t, s)
+	all := d.fragments()
+	v, a := byTrack(all)
+	if len(v) != 100 || len(a) != 200 || len(all) != 4 {
+		t.Fatalf("%d fragments, %d pictures, %d packets of sound", len(all), len(v), len(a))
+	}
+	for i, f := range all {
+		var last time.Duration
+		for _, fr := range f.frames {
+			if fr.at < last {
+				t.Errorf("fragment %d: %q at %v follows %v", i, fr.data, fr.at, last)
+			}
+			last = fr.at
+			if fr.key != (fr.track == 1 && fr.at == f.frames[0].at) {
+				t.Errorf("fragment %d: key flag of %q", i, fr.data)
+			}
+		}
+		if f.frames[0].track != 1 {
+			t.Errorf("fragment %d begins with sound", i)
+		}
+	}
+	if m := s.Metrics(); m.TotalSessions != 1 {
+		t.Errorf("%d sessions", m.TotalSessions)
+	}
+}
+
+// A track that falls silent holds the other up for TrackWait at most; the session
+// goes on without it, and with it again when it comes back.
+func TestSilentTrack(t *testing.T) {
+	t.Parallel()
+	d := newDouble(t)
+	d.onComplete = func(_ *doubleSession, f *stored) verdict {
+		seen := map[uint64]bool{}
+		for _, fr := range f.frames {
+			seen[fr.track] = true
+		}
+		if len(seen) != len(f.header.Tracks) {
+			return verdict{err: sluice.FramesMissingForTrack}
+		}
+		return verdict{}
+	}
+	s := newStream(t, d.client(), producer.StreamInfo{Tracks: []sluice.Track{video(), audio()}, TrackWait: 50 * time.Millisecond})
+	sound := func(i int) bool { return i < 30 || i >= 110 }
+	putAV(t, s, 0, 60, sound)
+	d.wait(func(all []stored) bool { v, _ := byTrack(all); return len(v) >= 50 })
+	putAV(t, s, 60, 140, sound)
+	stop(t, s)
+	v, a := byTrack(d.fragments())
+	if len(v) != 200 {
+		t.Errorf("%d pictures of 200", len(v))
+	}
+	// Sound that comes back in the middle of a fragment waits for the next.
+	if m := s.Metrics(); len(a)+int(m.SkippedFrames) != 240 || m.SkippedFrames > 50 {
+		t.Errorf("%d packets of sound, %d skipped", len(a), m.SkippedFrames)
+	}
+}
+
+func TestAudioOnly(t *testing.T) {
+	t.Parallel()
+	d := newDouble(t)
+	track, err := producer.G711(producer.MuLaw, 8000, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newStream(t, d.client(), producer.StreamInfo{Tracks: []sluice.Track{track}})
+	for i := range 500 {
+		f := producer.FrameAt(epoch.Add(time.Duration(i)*20*time.Millisecond), false, fmt.Appendf(nil, "frame %d", i))
+		if err := s.PutFrame(t.Context(), f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop(t, s)
+	all := d.fragments()
+	if got := payloads(all); !slices.Equal(got, want(0, 500)) || len(all) != 5 {
+		t.Errorf("%d frames in %d fragments", len(got), len(all))
+	}
+	if tr := all[0].header.Tracks[0]; tr.CodecID != "A_MS/ACM" || len(tr.CodecPrivate) != 18 || tr.Audio.SamplingFrequency != 8000 {
+		t.Errorf("track %+v", tr)
+	}
+}
+
+func TestCodecPrivateChanges(t *testing.T) {
+	t.Parallel()
+	d := newDouble(t)
+	track := video()
+	track.CodecPrivate = []byte("one")
+	s := newStream(t, d.client(), producer.StreamInfo{Tracks: []sluice.Track{track}})
+	put(t, s, 0, 60, 25)
+	if err := s.SetCodecPrivate(1, []byte("two")); err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, 60, 40, 25)
+	stop(t, s)
+	all := d.fragments()
+	if got := payloads(all); !slices.Equal(got, want(0, 100)) {
+		t.Errorf("frames: %v", got)
+	}
+	for i, f := range all {
+		cpd, session := "one", 1
+		if i == 3 {
+			cpd, session = "two", 2
+		}
+		if string(f.header.Tracks[0].CodecPrivate) != cpd || f.session != session {
+			t.Errorf("fragment %d: codec private data %q in session %d", i, f.header.Tracks[0].CodecPrivate, f.session)
+		}
+	}
+	if m := s.Metrics(); m.ResentFragments != 0 || m.APICallRetries != 0 {
+		t.Errorf("metrics: %+v", m)
+	}
+}
+
+// Times as cameras and files give them: nothing is refused, nothing is lost, and
+// no fragment begins before the end of the one before it in its session.
+func TestOddTimestamps(t *testing.T) {
+	t.Parallel()
+	ms := func(v ...int) []int { return v }
+	for name, c := range map[string]struct {
+		pts, dts []int // ms; key every 4th
+		repaired bool
+		sessions int64
+	}{
+		"equal key":         {pts: ms(0, 40, 80, 120, 120, 160, 200, 240), repaired: true, sessions: 1},
+		"all equal":         {pts: ms(5, 5, 5, 5, 5, 5, 5, 5), repaired: true, sessions: 1},
+		"dts back a little": {pts: ms(0, 40, 80, 120, 160, 200, 240, 280), dts: ms(0, 40, 30, 120, 160, 150, 240, 280), repaired: true, sessions: 1},
+		"b-frames":          {pts: ms(80, 200, 120, 160, 240, 360, 280, 320), dts: ms(0, 40, 80, 120, 160, 200, 240, 280), sessions: 1},
+		"open gop":          {pts: ms(0, 120, 40, 80, 240, 160, 200, 280), dts: ms(-80, -40, 0, 40, 80, 120, 160, 200), sessions: 1},
+		"clock back":        {pts: ms(100000, 100040, 100080, 100120, 5000, 5040, 5080, 5120), sessions: 2},
+		"back in mid gop":   {pts: ms(100000, 100040, 5000, 5040, 5080, 5120, 5160, 5200), sessions: 2},
+		"clock ahead":       {pts: ms(0, 40, 80, 900000, 900040, 900080, 900120, 900160), sessions: 1},
+		"negative":          {pts: ms(-200, -160, -120, -80, -40, 0, 40, 80), sessions: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDouble(t)
+			var end = map[int]time.Duration{}
+			d.onComplete = func(ds *doubleSession, f *stored) verdict {
+				if last, ok := end[ds.n]; ok && f.frames[0].at <= last {
+					return verdict{err: sluice.FragmentTimecodeLesserThanBefore}
+				}
+				for _, fr := range f.frames {
+					end[ds.n] = max(end[ds.n], fr.at)
+				}
+				return verdict{}
+			}
+			s := newStream(t, d.client(), producer.StreamInfo{Timecodes: sluice.TimecodeRelative, Start: epoch})
+			for i, p := range c.pts {
+				f := producer.Frame{PTS: time.Duration(p) * time.Millisecond, NoDTS: c.dts == nil, Key: i%4 == 0, Data: fmt.Appendf(nil, "frame %d", i)}
+				if c.dts != nil {
+					f.DTS = time.Duration(c.dts[i]) * time.Millisecond
+				}
+				if err := s.PutFrame(t.Context(), f); err != nil {
+					t.Fatal(err)
+				}
+			}
+			stop(t, s)
+			if got := payloads(d.fragments()); !slices.Equal(got, want(0, len(c.pts))) {
+				t.Errorf("frames: %v", got)
+			}
+			m := s.Metrics()
+			if (m.RepairedFrames > 0) != c.repaired || m.TotalSessions != c.sessions {
+				t.Errorf("%d repaired, %d sessions", m.RepairedFrames, m.TotalSessions)
+			}
+		})
+	}
+}
+
+func TestLongGOPIsCut(t *testing.T) {
+	t.Parallel()
+	d := newDouble(t)
+	r := newRecorder()
+	s := newStream(t, d.client(), producer.StreamInfo{OnEvent: r.handle})
+	put(t, s, 0, 25*50, 25*45)
+	stop(t, s)
+	all := d.fragments()
+	if got := payloads(all); !slices.Equal(got, want(0, 25*50)) || len(all) != 4 {
+		t.Errorf("%d frames in %d fragments", len(got), len(all))
+	}
+	await[producer.FragmentTooLong](t, r, nil)
+}
+
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	d := newDouble(t)
+	c := d.client()
+	one := []sluice.Track{video()}
+	for field, in := range map[string]struct {
+		info   producer.StreamInfo
+		status producer.Status
+	}{
+		"Name":             {producer.StreamInfo{Name: strings.Repeat("a", 257), Tracks: one}, producer.StatusInvalidStreamNameLength},
+		"Tracks":           {producer.StreamInfo{}, producer.StatusTrackInfoMissing},
+		"Tracks: 4":        {producer.StreamInfo{Tracks: []sluice.Track{video(), video(), video(), video()}}, producer.StatusMaxTrackCountExceeded},
+		"Number":           {producer.StreamInfo{Tracks: []sluice.Track{{Number: 2, CodecID: "V"}, {Number: 2, CodecID: "V"}}}, producer.StatusDuplicateTrackID},
+		"CodecID":          {producer.StreamInfo{Tracks: []sluice.Track{{CodecID: strings.Repeat("V", 33)}}}, producer.StatusMKVInvalidCodecIDLength},
+		"CodecPrivate":     {producer.StreamInfo{Tracks: []sluice.Track{{CodecID: "V", CodecPrivate: make([]byte, 1<<20+1)}}}, producer.StatusMKVInvalidCodecPrivateLength},
+		"Retention":        {producer.StreamInfo{Tracks: one, Retention: time.Minute}, producer.StatusInvalidRetentionPeriod},
+		"FragmentDuration": {producer.StreamInfo{Tracks: one, FragmentDuration: 31 * time.Second}, producer.StatusMKVInvalidClusterDuration},
+		"TimecodeScale":    {producer.StreamInfo{Tracks: one, TimecodeScale: 2 * time.Second}, producer.StatusMKVInvalidTimecodeScale},
+		"BufferDuration":   {producer.StreamInfo{Tracks: one, BufferDuration: time.Second}, producer.StatusInvalidContentViewDuration},
+		"Offline":          {producer.StreamInfo{Tracks: one, Type: producer.Offline, Retention: producer.NoRetention}, producer.StatusOfflineModeWithZeroRetention},
+		"NALs":             {producer.StreamInfo{Tracks: one, NALs: producer.AdaptAnnexBFrames | producer.AdaptAVCCFrames}, producer.StatusMKVBothAnnexBAndAVCC},
+		"ContentType":      {producer.StreamInfo{Tracks: one, ContentType: strings.Repeat("a", 129)}, producer.StatusMKVInvalidContentTypeLength},
+	} {
+		_, err := c.NewStream(in.info)
+		name, _, _ := strings.Cut(field, ":")
+		if !errors.Is(err, in.status) || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v, want %v and the field's name", field, err, in.status)
+		}
+	}
+	if _, err := producer.New(t.Context(), producer.Options{StorageSize: 1 << 20}); !errors.Is(err, producer.StatusInvalidStorageSize) {
+		t.Errorf("storage: %v", err)
+	}
+	s := newStream(t, c, producer.StreamInfo{})
+	if _, err := c.NewStream(producer.StreamInfo{Name: "cam", Tracks: one}); !errors.Is(err, producer.StatusDuplicateStreamName) {
+		t.Errorf("second stream of the name: %v", err)
+	}
+	if err := s.PutMetadata("AWSx", "y", false); !errors.Is(err, producer.StatusInvalidMetadataName) {
+		t.Errorf("metadata: %v", err)
+	}
+	if err := s.PutMetadata(strings.Repeat("a", 129), "y", false); !errors.Is(err, producer.StatusMKVInvalidTagNameLength) {
+		t.Errorf("metadata: %v", err)
+	}
+	if err := s.PutMetadata("a", strings.Repeat("y", 257), false); !errors.Is(err, producer.StatusMKVInvalidTagValueLength) {
+		t.Errorf("metadata: %v", err)
+	}
+	for i := range 11 {
+		err := s.PutMetadata("same", "x", false)
+		if (i == 10) != errors.Is(err, producer.StatusMaxFragmentMetadataCount) {
+			t.Errorf("item %d: %v", i+1, err)
+		}
+	}
+	if err := s.PutFrame(t.Context(), producer.Frame{Track: 9, Data: []byte{1}}); !errors.Is(err, producer.StatusMKVTrackInfoNotFound) {
+		t.Errorf("unknown track: %v", err)
+	}
+	if err := s.PutFrame(t.Context(), producer.Frame{}); !errors.Is(err, producer.StatusMKVInvalidFrameData) {
+		t.Errorf("no data: %v", err)
+	}
+}
+
+func TestStreamCanBeMadeAgain(t *testing.T) {
+	t.Parallel()
+	d := newDouble(t)
+	c := d.client()
+	s := newStream(t, c, producer.StreamInfo{})
+	put(t, s, 0, 25, 25)
+	stop(t, s)
+	if err := s.PutFrame(t.Context(), producer.FrameAt(epoch, true, []byte{1})); !errors.Is(err, producer.StatusStreamHasBeenStopped) {
+		t.Errorf("after stop: %v", err)
+	}
+	s = newStream(t, c, producer.StreamInfo{})
+	put(t, s, 25, 25, 25)
+	stop(t, s)
+	if got := payloads(d.fragments()); !slices.Equal(got, want(0, 50)) {
+		t.Errorf("frames: %v", got)
+	}
+	if err := c.Close(context.Background()); err != nil {
+		t.Error(err)
+	}
+	if _, err := c.NewStream(producer.StreamInfo{Tracks: []sluice.Track{video()}}); !errors.Is(err, producer.StatusClientShutdown) {
+		t.Errorf("after close: %v", err)
+	}
+}
+
+func TestStatusTable(t *testing.T) {
+	for _, s := range producer.Statuses() {
+		text, ok := s.Text()
+		if !ok || text.Name == "" || text.Description == "" || text.Action == "" {
+			t.Errorf("0x%08x: %+v", uint32(s), text)
+		}
+	}
+	if n := len(producer.Statuses()); n < 208 {
+		t.Errorf("%d codes; the guide alone has 208", n)
+	}
+}
