@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -55,6 +56,7 @@ type verdict struct {
 
 type stored struct {
 	session  int
+	number   sluice.FragmentNumber // in the order in which they began
 	timecode int64 // as sent
 	producer time.Time
 	header   *fragment.Header
@@ -215,7 +217,7 @@ func (d *double) putMedia(w http.ResponseWriter, r *http.Request) {
 			d.number++
 			number = sluice.MakeFragmentNumber(d.number, uint64(time.Now().UnixMilli()), 0)
 			d.mu.Unlock()
-			cur = &stored{session: ds.n, timecode: ev.Timecode, header: header, tags: ev.Tags, lead: ev.Lead}
+			cur = &stored{session: ds.n, number: number, timecode: ev.Timecode, header: header, tags: ev.Tags, lead: ev.Lead}
 			ticks := time.Duration(ev.Timecode) * header.Scale
 			cur.producer = time.Unix(0, int64(ticks))
 			if ds.relative {
@@ -308,10 +310,13 @@ func (d *double) count(path string) int {
 	return d.calls[path]
 }
 
+// fragments are those stored, in the order of their numbers.
 func (d *double) fragments() []stored {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return append([]stored(nil), d.stored...)
+	all := append([]stored(nil), d.stored...)
+	slices.SortFunc(all, func(a, b stored) int { return a.number.Compare(b.number) })
+	return all
 }
 
 func (d *double) session(n int) *doubleSession {
