@@ -57,7 +57,7 @@ type verdict struct {
 type stored struct {
 	session  int
 	number   sluice.FragmentNumber // in the order in which they began
-	timecode int64 // as sent
+	timecode int64                 // as sent
 	producer time.Time
 	header   *fragment.Header
 	frames   []storedFrame
