@@ -65,6 +65,10 @@ func LoadRoot(dir string, getenv func(string) string, reset bool) (Credentials, 
 	return c, RootSource{Path: path, New: true}, nil
 }
 
+// ReadRoot reads the root keys that a server made in dir. Without the file the
+// error wraps fs.ErrNotExist.
+func ReadRoot(dir string) (Credentials, error) { return readRoot(filepath.Join(dir, RootFile)) }
+
 func readRoot(path string) (Credentials, error) {
 	var c Credentials
 	info, err := os.Stat(path)

@@ -46,8 +46,8 @@ func (v *flagValue) Type() string {
 }
 
 func (v *flagValue) Set(s string) error {
-	if !v.setting.List {
-		v.values = nil
+	if !v.setting.List || s == Off || slices.Equal(v.values, []string{Off}) {
+		v.values = nil // "off" takes back what stands before it
 	}
 	v.values, v.given = append(v.values, s), true
 	return v.setting.set(&Config{}, v.values)

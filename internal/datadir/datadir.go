@@ -16,12 +16,11 @@ import (
 
 // The files of a data directory.
 const (
-	LockFile        = "sluice.lock"      // held while a process uses the directory; holds its process id
-	CatalogFile     = "catalog.db"       // streams, keys, users: cannot be made again
-	IndexFile       = "index.db"         // rows of fragments: can be rebuilt from media
-	MediaDir        = "media"            // the fragments
-	CredentialsFile = "root-credentials" // the root access keys, when the server made them
-	TLSDir          = "tls"              // CA and certificate of --tls-self-signed
+	LockFile    = "sluice.lock" // held while a process uses the directory; holds its process id
+	CatalogFile = "catalog.db"  // streams, keys, users: cannot be made again
+	IndexFile   = "index.db"    // rows of fragments: can be rebuilt from media
+	MediaDir    = "media"       // the fragments
+	TLSDir      = "tls"         // CA and certificate of --tls-self-signed
 )
 
 // ErrInUse is in the chain of Open's error when another process has the

@@ -21,6 +21,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sluicevideo/sluice/internal/auth"
 	"github.com/sluicevideo/sluice/internal/config"
 	"github.com/sluicevideo/sluice/internal/datadir"
 	"github.com/sluicevideo/sluice/internal/debug"
@@ -50,7 +51,7 @@ type Server struct {
 	log  *slog.Logger
 	cfg  *config.Loaded
 	dir  *datadir.Dir
-	root Credentials
+	root auth.Credentials
 
 	parts *parts
 	cert  *certificate // nil: no https
@@ -60,7 +61,7 @@ type Server struct {
 	private     net.Listener
 	servers     []*http.Server // public ones, then the private one
 	first       bool           // nothing was in the data directory
-	rootMade    bool
+	rootFrom    auth.RootSource
 
 	stopping atomic.Bool
 	base     context.Context // of every request; ends when shutdown has run out of patience
@@ -99,15 +100,20 @@ func (s *Server) open(ctx context.Context) error {
 	_, err = os.Stat(s.dir.File(datadir.CatalogFile))
 	s.first = errors.Is(err, os.ErrNotExist)
 
-	s.root = Credentials{AccessKeyID: s.cfg.RootAccessKeyID, SecretAccessKey: s.cfg.RootSecretAccessKey}
-	if s.root.AccessKeyID == "" {
-		path := s.dir.File(datadir.CredentialsFile)
-		if s.root, s.rootMade, err = rootCredentials(path, s.cfg.ResetRootKey); err != nil {
-			return err
+	getenv := func(name string) string {
+		switch name {
+		case auth.RootAccessKeyIDEnv:
+			return s.cfg.RootAccessKeyID
+		case auth.RootSecretAccessKeyEnv:
+			return s.cfg.RootSecretAccessKey
 		}
-		if s.rootMade {
-			s.log.Info("root access key made", "file", path)
-		}
+		return ""
+	}
+	if s.root, s.rootFrom, err = auth.LoadRoot(s.dir.Path, getenv, s.cfg.ResetRootKey); err != nil {
+		return err
+	}
+	if s.rootFrom.New {
+		s.log.Info("root access key made", "file", s.rootFrom.Path)
 	}
 	if s.parts, err = s.openParts(ctx); err != nil {
 		return err
@@ -190,7 +196,7 @@ func (s *Server) Addrs() Addrs {
 }
 
 // Root is the root access key.
-func (s *Server) Root() Credentials { return s.root }
+func (s *Server) Root() auth.Credentials { return s.root }
 
 // CAFile is the authority of --tls-self-signed; "" without it.
 func (s *Server) CAFile() string { return s.ca }
@@ -274,13 +280,13 @@ func (s *Server) shutdown() {
 	if s.private != nil {
 		public = s.servers[:len(s.servers)-1]
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), sessionsTime+answersTime)
+	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	var wg sync.WaitGroup
 	for _, h := range public {
 		wg.Go(func() {
 			if h.Shutdown(ctx) != nil {
-				h.Close()
+				h.Close() // whoever has not ended by now is cut off
 			}
 		})
 	}
@@ -289,7 +295,7 @@ func (s *Server) shutdown() {
 	select {
 	case <-done:
 	case <-time.After(answersTime):
-		s.cancel() // handlers that go by their request's context end now
+		cancel()
 	}
 	<-done
 	s.cancel()
@@ -425,9 +431,9 @@ func (s *Server) announce() {
 		fmt.Fprintf(s.o.Stdout, "Sluice is at   %s\nregion         %s\naccount        %s\ndata           %s\nnext           %s\n",
 			s.URL(), s.cfg.Region, s.cfg.Account, data, next)
 	}
-	if s.rootMade && s.o.Terminal {
+	if s.rootFrom.New && s.o.Terminal {
 		fmt.Fprintf(s.o.Stdout, "\nThe root access key, also in %s:\n  AWS_ACCESS_KEY_ID=%s\n  AWS_SECRET_ACCESS_KEY=%s\n",
-			filepath.Join(data, datadir.CredentialsFile), s.root.AccessKeyID, s.root.SecretAccessKey)
+			filepath.Join(data, auth.RootFile), s.root.AccessKeyID, s.root.SecretAccessKey)
 	}
 	if s.ca != "" && (s.first || s.o.Terminal) {
 		fmt.Fprintf(s.o.Stdout, "\nhttps at       https://%s, with a certificate of its own authority. Clients trust it with\n"+
