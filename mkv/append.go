@@ -96,23 +96,23 @@ func appendTrack(b []byte, t *sluice.Track) []byte {
 		b = ebml.AppendUint(b, IDDefaultDuration, uint64(t.DefaultDuration))
 	}
 	if v := t.Video; v != nil {
-		inner, at := begin(b, IDVideo, 1)
+		inner, at := begin(b, IDVideo, 4)
 		inner = ebml.AppendUintN(inner, IDPixelWidth, v.Width, uintLen(v.Width))
 		inner = ebml.AppendUintN(inner, IDPixelHeight, v.Height, uintLen(v.Height))
 		if v.DisplayWidth != 0 && v.DisplayHeight != 0 {
 			inner = ebml.AppendUint(inner, IDDisplayWidth, v.DisplayWidth)
 			inner = ebml.AppendUint(inner, IDDisplayHeight, v.DisplayHeight)
 		}
-		b = end(inner, at, 1)
+		b = end(inner, at, 4)
 	}
 	if a := t.Audio; a != nil {
-		inner, at := begin(b, IDAudio, 1)
+		inner, at := begin(b, IDAudio, 4)
 		inner = ebml.AppendFloat(inner, IDSamplingFrequency, a.SamplingFrequency)
 		inner = ebml.AppendUint(inner, IDChannels, a.Channels)
 		if a.BitDepth != 0 {
 			inner = ebml.AppendUint(inner, IDBitDepth, a.BitDepth)
 		}
-		b = end(inner, at, 1)
+		b = end(inner, at, 4)
 	}
 	if len(t.CodecPrivate) > 0 {
 		b = ebml.AppendBytes(b, IDCodecPrivate, t.CodecPrivate, 0)
