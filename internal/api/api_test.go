@@ -51,6 +51,7 @@ func (d door) Authorize(_ context.Context, id api.Identity, q api.Access) (api.D
 // server is an API over a fresh catalog.
 type server struct {
 	*httptest.Server
+	db      *db.DB
 	Catalog *catalog.Catalog
 	Limits  *limits.Limits
 }
@@ -62,7 +63,7 @@ func start(t testing.TB, change func(*api.Options)) *server {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { d.Close() })
-	s := &server{Limits: limits.New(limits.Rules{}, limits.Rates{})}
+	s := &server{db: d, Limits: limits.New(limits.Rules{}, limits.Rates{})}
 	s.Catalog, err = catalog.Open(t.Context(), d, catalog.Options{Region: region, Account: account, Rules: func() catalog.Rules {
 		r := s.Limits.Rules()
 		return catalog.Rules{Streams: r.Streams, RetentionReplaces: r.RetentionReplaces}

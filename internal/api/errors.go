@@ -165,8 +165,7 @@ func (c *Call) writeBody(status int, body map[string]string) {
 	if err != nil {
 		panic(err) // strings always marshal
 	}
-	c.out.WriteHeader(status)
-	c.out.Write(b)
+	c.writeWhole(status, b)
 }
 
 func (c *Call) protocol() Protocol {

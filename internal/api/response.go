@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"strconv"
 )
 
 // response remembers what was answered. It adds no buffer, and Unwrap lets
@@ -62,9 +63,16 @@ func (c *Call) writeJSON(status int, body any) error {
 		}
 	}
 	c.out.Header()["Content-Type"] = []string{"application/json"}
-	c.out.WriteHeader(status)
-	c.out.Write(b)
+	c.writeWhole(status, b)
 	return nil
+}
+
+// writeWhole answers with a body of known length: one piece on the wire, and no
+// chunks for clients to put together.
+func (c *Call) writeWhole(status int, body []byte) {
+	c.out.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
+	c.out.WriteHeader(status)
+	c.out.Write(body)
 }
 
 // readAll reads a body whose length is known (-1: not) and bounded by r.

@@ -135,7 +135,7 @@ func Open(ctx context.Context, d *db.DB, o Options) (*Catalog, error) {
 	}{
 		{&c.byName, `SELECT ` + columns + ` FROM streams WHERE name = ?`},
 		{&c.byID, `SELECT ` + columns + ` FROM streams WHERE id = ?`},
-		{&c.list, `SELECT ` + columns + ` FROM streams WHERE name > ? AND name >= ? AND name < ? ORDER BY name LIMIT ?`},
+		{&c.list, `SELECT ` + columns + ` FROM streams WHERE name >= ? AND name < ? ORDER BY name LIMIT ?`},
 	} {
 		s, err := d.View().PrepareContext(ctx, p.query)
 		if err != nil {
@@ -258,8 +258,15 @@ func (c *Catalog) scan(row interface{ Scan(...any) error }) (Stream, error) {
 // status: those that begin with prefix and lie after the name after ("" for
 // both: all).
 func (c *Catalog) List(ctx context.Context, prefix, after string, limit int) ([]Stream, error) {
-	// Every character of a name is below 0x7f, so this is above all with the prefix.
-	rows, err := c.list.QueryContext(ctx, after, prefix, prefix+"\x7f", limit)
+	// One bound on each side, so that the index is entered where the page
+	// begins. Characters of names lie above '!' and below 0x7f: nothing is
+	// between a name and that name with '!', and what has the prefix ends
+	// before the prefix with 0x7f.
+	from := prefix
+	if after != "" {
+		from = max(prefix, after+"!")
+	}
+	rows, err := c.list.QueryContext(ctx, from, prefix+"\x7f", limit)
 	if err != nil {
 		return nil, fmt.Errorf("catalog: %w", err)
 	}
