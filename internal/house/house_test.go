@@ -46,6 +46,7 @@ var layers = map[string]struct {
 	"internal/auth":          {2, "s"},
 	"internal/auth/sigv4":    {2, ""},
 	"internal/auth/policy":   {2, "s"},
+	"internal/auth/iamapi":   {4, "s"},
 	"internal/limits":        {2, "s"},
 	"internal/stream":        {3, "s"},
 	"internal/ingest":        {4, "s"},
