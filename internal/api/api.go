@@ -34,6 +34,7 @@ import (
 	"time"
 
 	"github.com/sluicevideo/sluice"
+	"github.com/sluicevideo/sluice/internal/auth"
 	"github.com/sluicevideo/sluice/internal/catalog"
 	"github.com/sluicevideo/sluice/internal/limits"
 )
@@ -44,6 +45,7 @@ type Options struct {
 	Version         string // of Sluice, for messages
 	Catalog         *catalog.Catalog
 	Auth            Authenticator
+	Users           *auth.Auth     // nil: IAM and STS are not served
 	Keys            Keys           // nil: streams use the default key only
 	Limits          *limits.Limits // nil: no limits
 
@@ -95,6 +97,7 @@ func (a *API) rows() []Operation {
 	return slices.Concat(
 		a.controlRows(),
 		a.tagRows(),
+		a.iamRows(),
 		unservedRows(),
 	)
 }

@@ -7,7 +7,6 @@ import (
 
 	"github.com/sluicevideo/sluice/internal/api"
 	"github.com/sluicevideo/sluice/internal/auth"
-	"github.com/sluicevideo/sluice/internal/auth/policy"
 	"github.com/sluicevideo/sluice/internal/catalog"
 	"github.com/sluicevideo/sluice/internal/console"
 	"github.com/sluicevideo/sluice/internal/datadir"
@@ -95,7 +94,7 @@ func (s *Server) openParts(ctx context.Context) (*parts, error) {
 
 	p.handler = api.New(api.Options{
 		Region: s.cfg.Region, Account: s.cfg.Account, Version: s.o.Version,
-		Catalog: p.catalog, Auth: door{p.auth}, Keys: keyring, Limits: p.limits,
+		Catalog: p.catalog, Auth: p.auth, Users: p.auth, Keys: keyring, Limits: p.limits,
 		PublicURL: s.cfg.PublicURL, TrustedProxies: s.cfg.TrustedProxies, CORSOrigins: s.cfg.CORSOrigins,
 		Logger: s.log, OnRecord: func(r api.Record) { p.events.Called(r.Operation, r.Status) },
 		Fallback: console.Handler(console.Info{Region: s.cfg.Region, Account: s.cfg.Account, Version: s.o.Version}),
@@ -181,17 +180,4 @@ func (p *parts) storeState() any {
 		out["error"] = err.Error()
 	}
 	return out
-}
-
-// door is auth as api knows it: the two packages do not import each other.
-type door struct{ auth *auth.Auth }
-
-func (d door) Authenticate(r *http.Request, body []byte, streaming bool, service string) (api.Identity, error) {
-	id, err := d.auth.Authenticate(r, body, streaming, service)
-	return api.Identity(id), err
-}
-
-func (d door) Authorize(ctx context.Context, id api.Identity, q api.Access) (api.Decision, error) {
-	got, err := d.auth.Authorize(ctx, auth.Identity(id), policy.Request{Action: q.Action, Resource: q.Resource, Context: q.Context})
-	return api.Decision{Allowed: got.Allowed, Explicit: got.Explicit, Reason: got.Reason}, err
 }
