@@ -221,7 +221,8 @@ func (s *Store) Open(ctx context.Context, e Entry) (*Blob, error) {
 		return nil, fmt.Errorf("store: stream id %q is no id", id.Stream)
 	}
 	rec, err := s.volume.Read(id, e.At.Offset)
-	if err == nil && (rec.Number != e.Number || rec.Sealed != e.At.Sealed || rec.ProducerMs != e.ProducerMs || rec.LengthMs != e.LengthMs) {
+	if err == nil && (rec.Number != e.Number || rec.Sealed != e.At.Sealed || rec.ProducerMs != e.ProducerMs ||
+		rec.LengthMs != e.LengthMs || rec.Bytes != e.Bytes || rec.Tracks != e.Tracks) {
 		rec.Close()
 		err = fmt.Errorf("%w: the record is of fragment %v, not %v", segment.ErrFormat, rec.Number, e.Number)
 	}
