@@ -44,6 +44,8 @@ Sluice and AWS alike.`,
 		make  func(*Env) *cobra.Command
 	}{
 		{groupServer, newServerCommand},
+		{groupServer, newEnvCommand},
+		{groupManage, newStreamCommand},
 		{"", newVersionCommand},
 	} {
 		cmd := c.make(env)
