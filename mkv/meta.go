@@ -27,6 +27,8 @@ func (d *Demuxer) entering(id ebml.ID) error {
 	case ebml.IDHeader:
 		d.documents++
 		m.tracks, d.scale = nil, defaultScale
+	case IDTracks:
+		m.tracks = nil // a second Tracks is a copy of the first (RFC 9559, Tracks)
 	case IDTrackEntry:
 		if len(m.tracks) >= d.o.MaxTracks {
 			return ErrTrackCount

@@ -122,8 +122,9 @@ func ParseHeader(b []byte) (Header, error) {
 		}
 		h.Size, _, _ = ParseSize(b[n:])
 	}
-	// All value bits zero or one is reserved (RFC 8794, Element ID).
-	if v := h.ID &^ (1 << (7 * n)); v == 0 || v == 1<<(7*n)-1 {
+	// All value bits one is reserved (RFC 8794, Element ID). All zero is too,
+	// but Matroska's ChapterDisplay is 0x80.
+	if h.ID == 1<<(7*n+1)-1 {
 		return Header{}, ErrID
 	}
 	return h, nil
