@@ -124,7 +124,7 @@ func (r *Registry) Activity(id sluice.StreamID) Activity {
 		out.TailBytes += f.size
 	}
 	for _, s := range o.sessions {
-		x := SessionActivity{ID: s.info.ID, Remote: s.info.Remote, Agent: s.info.Agent, Age: now.Sub(s.joined), Silent: s.silence()}
+		x := SessionActivity{ID: s.info.ID, Remote: s.info.Remote, Agent: s.info.Agent, Age: now.Sub(s.joined), Silent: s.Silence()}
 		if s.cur != nil {
 			x.Open, x.OpenBytes = s.cur.number, s.cur.size
 		}

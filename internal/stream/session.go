@@ -30,17 +30,19 @@ type Session struct {
 	// holds some.
 	ahead  *charge
 	factor int64
-	// spoke is when the last byte arrived (monotonic, ns since the registry
-	// began); waits says that the session waits for memory: that is not silence.
+	// spoke is when the last byte arrived or listening began (monotonic, ns since
+	// the registry began). waits says that nobody listens, because the session
+	// waits for memory or for something else of ours: that is not silence.
 	spoke  atomic.Int64
 	waits  atomic.Bool
-	done   chan struct{}
+	ctx    context.Context // ends with the session
+	end    context.CancelCauseFunc
 	joined time.Time
 
 	// Guarded by o.mu.
 	cur      *frag
 	yielding bool
-	cause    error // set when done is closed
+	cause    error // set before ctx ends
 	left     bool
 }
 
@@ -68,7 +70,8 @@ func (r *Registry) Join(ctx context.Context, ref sluice.StreamRef, info SessionI
 	if _, err := o.streamKey(ctx); err != nil {
 		return nil, err
 	}
-	s := &Session{o: o, info: info, ahead: &charge{}, factor: 1, done: make(chan struct{}), joined: time.Now()}
+	s := &Session{o: o, info: info, ahead: &charge{}, factor: 1, joined: time.Now()}
+	s.ctx, s.end = context.WithCancelCause(context.Background())
 	s.spoke.Store(r.mono())
 	if !r.enter() {
 		return nil, ErrClosed
@@ -107,35 +110,52 @@ func (s *Session) Stream() catalog.Stream {
 	return s.o.about
 }
 
-// Done is closed when the session was ended from outside: by a newer session,
+// Context ends when the session is ended from outside: by a newer session,
 // because it stalled, because the stream was deleted, or because the server
-// stops. Err says which.
-func (s *Session) Done() <-chan struct{} { return s.done }
+// stops; and with Leave. Err says which.
+func (s *Session) Context() context.Context { return s.ctx }
 
-// Err is why Done is closed, else nil: ErrYield, or an error with an
-// AckErrorCode in its chain.
+// Err is why the session was ended from outside, else nil: ErrYield, or an error
+// with an AckErrorCode in its chain.
 func (s *Session) Err() error {
 	s.o.mu.Lock()
 	defer s.o.mu.Unlock()
 	return s.cause
 }
 
-// Heard notes that bytes arrived.
-func (s *Session) Heard() { s.spoke.Store(s.o.r.mono()) }
+// Listen says that the session waits for bytes from now on: silence counts.
+func (s *Session) Listen() {
+	s.touch()
+	s.waits.Store(false)
+}
 
-// silence is how long the session has been silent while it was listened to.
-func (s *Session) silence() time.Duration {
+// Heard says that it does so no longer. Who never calls Listen and Heard is
+// always listening.
+func (s *Session) Heard() { s.waits.Store(true) }
+
+func (s *Session) touch() { s.spoke.Store(s.o.r.mono()) }
+
+// Silence is how long the session has listened without hearing a byte.
+func (s *Session) Silence() time.Duration {
 	if s.waits.Load() {
 		return 0
 	}
 	return time.Duration(s.o.r.mono() - s.spoke.Load())
 }
 
+// waiting runs fn, which waits for something of ours.
+func (s *Session) waiting(fn func() error) error {
+	was := s.waits.Swap(true)
+	err := fn()
+	s.touch()
+	s.waits.Store(was)
+	return err
+}
+
 // Grant waits until n more bytes of media may be held, and notes that they
 // arrived. Who reads from a socket calls it for what it has read, before it
 // reads on. It returns ErrYield when the session is ended while it waits.
 func (s *Session) Grant(ctx context.Context, n int) error {
-	s.Heard()
 	s.o.mu.Lock()
 	f := s.cur
 	s.o.mu.Unlock()
@@ -143,10 +163,7 @@ func (s *Session) Grant(ctx context.Context, n int) error {
 	if f != nil {
 		c = f.charge
 	}
-	s.waits.Store(true)
-	err := s.o.r.budget.take(ctx, s.done, c, int64(n)*s.factor)
-	s.Heard()
-	s.waits.Store(false)
+	err := s.waiting(func() error { return s.o.r.budget.take(ctx, s.ctx.Done(), c, int64(n)*s.factor) })
 	if f != nil {
 		s.returnAborted(f)
 	}
@@ -222,7 +239,7 @@ func (s *Session) settledLocked() {
 func (s *Session) endLocked(cause error) {
 	if s.cause == nil {
 		s.cause = cause
-		close(s.done)
+		s.end(cause)
 	}
 }
 
@@ -246,6 +263,7 @@ func (s *Session) Leave(cause error) {
 		}
 	}
 	o.mu.Unlock()
+	s.end(context.Canceled)
 	if f != nil {
 		o.abort(f, cause)
 	}
@@ -259,6 +277,10 @@ type Open struct{ f *frag }
 // Number is its fragment number.
 func (o *Open) Number() sluice.FragmentNumber { return o.f.number }
 
+// Durable reports whether the fragment will be kept: the stream had a retention
+// when it began.
+func (o *Open) Durable() bool { return !o.f.volatile }
+
 // Append adds elements of the fragment, verbatim, with the frames whose blocks
 // they complete, and wakes followers. The bytes are kept and must not be changed
 // afterwards. It waits for memory when less was granted (see Session.Grant). It
@@ -267,10 +289,9 @@ func (o *Open) Append(ctx context.Context, elements []byte, frames []fragment.En
 	f := o.f
 	s := f.s
 	// f.size changes on this goroutine alone.
-	s.waits.Store(true)
-	err := s.o.r.budget.ensure(ctx, s.done, f.charge, (f.size+int64(len(elements)))*s.factor)
-	s.Heard()
-	s.waits.Store(false)
+	err := s.waiting(func() error {
+		return s.o.r.budget.ensure(ctx, s.ctx.Done(), f.charge, (f.size+int64(len(elements)))*s.factor)
+	})
 	if err != nil {
 		return err
 	}

@@ -326,7 +326,7 @@ func (o *opened) watchStallLocked() {
 		}
 		return
 	}
-	d := max(stallTime-f.s.silence(), 0)
+	d := max(stallTime-f.s.Silence(), 0)
 	if o.stall == nil {
 		o.stall = time.AfterFunc(d, o.checkStall)
 	} else {
@@ -341,7 +341,7 @@ func (o *opened) checkStall() {
 		o.mu.Unlock()
 		return
 	}
-	if f.s.silence() < stallTime {
+	if f.s.Silence() < stallTime {
 		o.watchStallLocked()
 		o.mu.Unlock()
 		return

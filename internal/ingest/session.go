@@ -1,0 +1,456 @@
+package ingest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sluicevideo/sluice"
+	"github.com/sluicevideo/sluice/fragment"
+	"github.com/sluicevideo/sluice/internal/limits"
+	"github.com/sluicevideo/sluice/internal/stream"
+)
+
+// put is one PutMedia session.
+type put struct {
+	s     *Server
+	sess  *stream.Session // nil when it was refused
+	head  head
+	body  io.Reader
+	conn  *http.ResponseController
+	log   *slog.Logger
+	pace  limits.Pacer
+	acks  *acks
+	began time.Time
+
+	timer     sync.Mutex // guards idleTimer and over
+	idleTimer *time.Timer
+	over      bool
+	silent    atomic.Bool // 30 s without a byte
+	hopeless  atomic.Bool // a header, END_OF_FRAGMENT, no Cluster, and silence
+
+	// Of the body's goroutine.
+	header    *fragment.Header
+	first     bool // the next fragment is the session's first
+	open      *stream.Open
+	timecode  int64     // of the open fragment, as sent
+	beganAt   time.Time // when it began
+	size      int64
+	frames    int
+	tracks    map[uint32]bool // seen in the open fragment
+	earliest  time.Duration   // frames of the open fragment
+	latest    time.Duration
+	previous  time.Duration // latest frame of the fragments before
+	any       bool          // a fragment was complete
+	fragments int
+	bytes     int64
+
+	clusters atomic.Bool // a Cluster has come
+	endTag   atomic.Bool // END_OF_FRAGMENT came before any Cluster
+}
+
+// code is an AckErrorCode, or none.
+type code sluice.AckErrorCode
+
+func (c code) orNil() error {
+	if c == 0 {
+		return nil
+	}
+	return sluice.AckErrorCode(c)
+}
+
+func (c code) String() string { return sluice.AckErrorCode(c).String() }
+
+// outcome is why a session ends.
+type outcome struct {
+	code     code // 0: without an ERROR
+	timecode int64
+	timed    bool
+	number   sluice.FragmentNumber
+	reason   error
+}
+
+func (o outcome) ack() *sluice.Ack {
+	if o.code == 0 {
+		return nil
+	}
+	return &sluice.Ack{Event: sluice.AckError, Code: sluice.AckErrorCode(o.code), Timecode: o.timecode, HasTimecode: o.timed, Number: o.number}
+}
+
+// serve runs the session to its end.
+func (p *put) serve(ctx context.Context) outcome {
+	var writer sync.WaitGroup
+	interrupt := func() { p.conn.SetReadDeadline(past) }
+	writer.Go(func() { p.acks.run(interrupt) })
+	// What ends the session from outside interrupts both goroutines, the writer
+	// with some time for the last words.
+	ended := make(chan struct{})
+	stop := context.AfterFunc(p.sess.Context(), func() {
+		defer close(ended)
+		interrupt()
+		p.conn.SetWriteDeadline(time.Now().Add(farewell))
+	})
+	p.timer.Lock()
+	p.idleTimer = time.AfterFunc(idleEvery, p.watchSilence)
+	p.timer.Unlock()
+
+	end := p.read(ctx)
+
+	p.timer.Lock()
+	p.over = true
+	p.idleTimer.Stop()
+	p.timer.Unlock()
+
+	if p.open != nil {
+		p.open.Abort(end.cause())
+		p.open = nil
+	}
+	// Who is gone, or does not read, must not hold the session.
+	p.conn.SetWriteDeadline(time.Now().Add(lastWords))
+	p.acks.finish(end.ack())
+	writer.Wait()
+	if !stop() {
+		<-ended
+	}
+	if failed, _ := p.acks.failure(); failed != nil {
+		end = outcome{code: code(stream.AckCode(failed)), reason: failed}
+	}
+	if end.code != 0 && p.sess != nil {
+		reason := ""
+		if end.reason != nil {
+			reason = end.reason.Error()
+		}
+		p.sess.NoteError(*end.ack(), reason)
+	}
+	return end
+}
+
+// lastWords is how long fragments that are complete when a session fails may
+// take to become durable and be acknowledged.
+const lastWords = 30 * time.Second
+
+func (o outcome) cause() error {
+	if o.code != 0 {
+		return sluice.AckErrorCode(o.code)
+	}
+	return sluice.StreamReadError
+}
+
+// watchSilence sends IDLE and ends a session that stays silent. Only silence
+// counts that we listened to.
+func (p *put) watchSilence() {
+	p.timer.Lock()
+	defer p.timer.Unlock()
+	if p.over {
+		return
+	}
+	silence := p.sess.Silence()
+	switch {
+	case silence >= idleEnd:
+		p.silent.Store(true)
+		p.conn.SetReadDeadline(past)
+		return
+	case silence >= idleEvery:
+		if p.endTag.Load() && !p.clusters.Load() {
+			// The native producer, after an error on its last fragment, sends a
+			// header and END_OF_FRAGMENT and waits for the end.
+			p.hopeless.Store(true)
+			p.conn.SetReadDeadline(past)
+			return
+		}
+		p.acks.add(idle)
+	}
+	p.idleTimer.Reset(idleEvery - silence%idleEvery)
+}
+
+const (
+	// minRead is how much room a read gets at least; maxBlock how large the
+	// blocks of a fast session become. Blocks are never used again.
+	minRead  = 4 << 10
+	minBlock = 64 << 10
+	maxBlock = 512 << 10
+)
+
+// read reads the body until the session ends, and says why.
+func (p *put) read(ctx context.Context) outcome {
+	rules := p.s.o.Limits.Rules()
+	most := p.s.o.Streams.MaxFragment()
+	if rules.FragmentBytes > 0 {
+		most = min(most, rules.FragmentBytes)
+	}
+	tags := rules.FragmentTags
+	if tags <= 0 {
+		tags = math.MaxInt
+	}
+	rd := fragment.NewReader(fragment.Options{MaxFragment: most, MaxTags: tags})
+	p.first = true
+	var block []byte
+	size := minBlock
+	for {
+		if cap(block)-len(block) < minRead {
+			if cap(block) == size && size < maxBlock && p.bytes > int64(8*size) && time.Since(p.began) < time.Second*time.Duration(1+p.bytes/(4<<20)) {
+				size *= 2 // more than 4 MB/s
+			}
+			block = make([]byte, 0, size)
+		}
+		p.sess.Listen()
+		n, err := p.body.Read(block[len(block):cap(block)])
+		p.sess.Heard()
+		if n > 0 {
+			fed := block[len(block) : len(block)+n : cap(block)]
+			block = block[:len(block)+n]
+			p.bytes += int64(n)
+			if hook := p.s.o.Hooks.Bytes; hook != nil {
+				hook(n)
+			}
+			if err := p.sess.Grant(ctx, n); err != nil {
+				return p.interrupted(err)
+			}
+			if err := p.pace.WaitN(p.sess.Context(), n); err != nil {
+				return p.interrupted(err)
+			}
+			if !p.clusters.Load() && !p.endTag.Load() && bytes.Contains(block, []byte(fragment.TagEndOfFragment)) {
+				p.endTag.Store(true)
+			}
+			rd.Feed(fed)
+			if end, over := p.take(ctx, rd, rules); over {
+				return end
+			}
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, io.EOF):
+			rd.Close()
+			end, _ := p.take(ctx, rd, rules)
+			return end
+		default:
+			return p.interrupted(err)
+		}
+	}
+}
+
+// interrupted says why a session whose body did not come to its end is over.
+func (p *put) interrupted(err error) outcome {
+	if cause := p.sess.Err(); cause != nil {
+		return p.ended(cause)
+	}
+	failed, broken := p.acks.failure()
+	switch {
+	case failed != nil:
+		return outcome{code: code(stream.AckCode(failed)), reason: failed}
+	case p.silent.Load() && p.open != nil:
+		return outcome{code: code(sluice.InvalidMKVData), reason: fmt.Errorf("silent for %v inside a fragment", idleEnd)}
+	case p.silent.Load():
+		return outcome{reason: fmt.Errorf("silent for %v", idleEnd)}
+	case p.hopeless.Load():
+		return outcome{reason: errors.New("no fragment came")}
+	case broken != nil:
+		return outcome{reason: fmt.Errorf("acknowledgements: %w", broken)}
+	case p.open != nil:
+		return p.failed(sluice.StreamReadError, fmt.Errorf("the body broke off: %w", err))
+	}
+	return outcome{reason: fmt.Errorf("the body broke off: %w", err)}
+}
+
+// ended is the outcome of a session that was ended from outside.
+func (p *put) ended(cause error) outcome {
+	if errors.Is(cause, stream.ErrYield) {
+		return outcome{reason: cause}
+	}
+	return p.failed(stream.AckCode(cause), cause)
+}
+
+// failed is the outcome of an error in the open fragment, or between fragments.
+func (p *put) failed(c sluice.AckErrorCode, reason error) outcome {
+	o := outcome{code: code(c), reason: reason}
+	if p.open != nil {
+		o.timecode, o.timed, o.number = p.timecode, true, p.open.Number()
+	}
+	return o
+}
+
+// take takes in what the reader has. over says that the session is.
+func (p *put) take(ctx context.Context, rd *fragment.Reader, rules limits.Rules) (end outcome, over bool) {
+	for {
+		ev, err := rd.Next()
+		switch {
+		case errors.Is(err, fragment.ErrMore):
+			return outcome{}, false
+		case errors.Is(err, io.EOF):
+			return outcome{}, true
+		case err != nil:
+			return p.failed(codeOf(err), err), true
+		}
+		switch ev.Kind {
+		case fragment.HeaderComplete:
+			p.header = ev.Header
+			if most := rules.FragmentTracks; most > 0 && len(ev.Header.Tracks) > most {
+				err = fail(sluice.MoreThanAllowedTracksFound, "%d tracks, at most %d", len(ev.Header.Tracks), most)
+			}
+		case fragment.Begin:
+			p.clusters.Store(true)
+			if end, over := p.begin(ctx, ev); over {
+				return end, true
+			}
+		case fragment.Elements:
+			err = p.elements(ctx, ev, rules)
+		case fragment.End:
+			err = p.end(ctx)
+		}
+		if err != nil {
+			if cause := p.sess.Err(); cause != nil {
+				return p.ended(cause), true
+			}
+			return p.failed(stream.AckCode(err), err), true
+		}
+	}
+}
+
+// codeOf is the ErrorId of what a reader found wrong.
+func codeOf(err error) sluice.AckErrorCode {
+	switch {
+	case errors.Is(err, fragment.ErrFragmentSize):
+		return sluice.MaxFragmentSizeReached
+	case errors.Is(err, fragment.ErrTagLimit):
+		return sluice.FragmentMetadataLimitReached
+	}
+	return sluice.InvalidMKVData
+}
+
+func fail(c sluice.AckErrorCode, format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{c}, args...)...)
+}
+
+// begin takes in a Cluster whose timecode has been read. All that can be said of
+// it by its timecode is said before it has a number.
+func (p *put) begin(ctx context.Context, ev fragment.Event) (end outcome, over bool) {
+	refuse := func(c sluice.AckErrorCode, format string, args ...any) (outcome, bool) {
+		return outcome{code: code(c), timecode: ev.Timecode, timed: true, reason: fmt.Errorf(format, args...)}, true
+	}
+	at, ok := ticks(ev.Timecode, p.header.Scale)
+	switch {
+	case !ok:
+		return refuse(sluice.InvalidProducerTimestamp, "timecode %d of %v a tick is out of range", ev.Timecode, p.header.Scale)
+	case time.Since(p.began) >= connectionAge:
+		return refuse(sluice.MaxConnectionDurationReached, "the connection is older than %v", connectionAge)
+	case p.any && at <= p.previous:
+		return refuse(sluice.FragmentTimecodeLesserThanBefore, "timecode %v, the fragment before ends at %v", at, p.previous)
+	}
+	producer := time.Unix(0, 0).Add(at)
+	if p.head.timecodes == sluice.TimecodeRelative {
+		producer = p.head.start.Add(at)
+	}
+	if most := p.s.o.FutureLimit; most > 0 {
+		if now := p.s.o.Now(); producer.After(now.Add(most)) {
+			return refuse(sluice.InvalidProducerTimestamp, "producer timestamp %s is more than %v ahead", producer.UTC().Format(time.RFC3339), most)
+		} else if producer.UnixMilli() < 0 {
+			return refuse(sluice.InvalidProducerTimestamp, "producer timestamp %s is before 1970", producer.UTC().Format(time.RFC3339))
+		}
+	}
+	p.acks.wait(p.sess.Context().Done())
+	lead := p.header.Rest
+	if p.first {
+		lead, p.first = p.header.First, false
+	}
+	if len(ev.Lead) > 0 {
+		lead = append(lead[:len(lead):len(lead)], ev.Lead...)
+	}
+	open, err := p.sess.Begin(ctx, stream.FragmentHeader{Lead: lead, Header: p.header, Timecode: ev.Timecode, Producer: producer})
+	if err != nil {
+		if errors.Is(err, stream.ErrYield) {
+			return outcome{reason: err}, true
+		}
+		return refuse(stream.AckCode(err), "%w", err)
+	}
+	p.open, p.timecode, p.beganAt = open, ev.Timecode, time.Now()
+	p.size, p.frames, p.tracks = 0, 0, make(map[uint32]bool, len(p.header.Tracks))
+	p.acks.add(sluice.Ack{Event: sluice.AckBuffering, Timecode: ev.Timecode, HasTimecode: true, Number: open.Number()})
+	return outcome{}, false
+}
+
+// ticks is a timecode as time; false when that is out of range.
+func ticks(timecode int64, scale time.Duration) (time.Duration, bool) {
+	if timecode < 0 || scale <= 0 || timecode > math.MaxInt64/int64(scale) {
+		return 0, false
+	}
+	return time.Duration(timecode) * scale, true
+}
+
+// elements takes in bytes of the open fragment.
+func (p *put) elements(ctx context.Context, ev fragment.Event, rules limits.Rules) error {
+	if p.open == nil {
+		return fail(sluice.InternalError, "elements outside a fragment")
+	}
+	for i := range ev.Frames {
+		f := &ev.Frames[i]
+		if !p.known(f.Track) {
+			return fail(sluice.TrackNumberMismatch, "a frame of track %d, which the header has not", f.Track)
+		}
+		if p.any && f.Timecode <= p.previous {
+			return fail(sluice.FragmentTimecodeLesserThanBefore, "a frame at %v, the fragment before ends at %v", f.Timecode, p.previous)
+		}
+		if p.frames == 0 {
+			p.earliest, p.latest = f.Timecode, f.Timecode
+		}
+		p.earliest, p.latest = min(p.earliest, f.Timecode), max(p.latest, f.Timecode)
+		if most := rules.FragmentDuration; most > 0 && p.latest-p.earliest > most {
+			return fail(sluice.MaxFragmentDurationReached, "%v from the first frame to the last, at most %v", p.latest-p.earliest, most)
+		}
+		p.frames++
+		p.tracks[f.Track] = true
+	}
+	p.size += int64(len(ev.Bytes))
+	return p.open.Append(ctx, ev.Bytes, ev.Frames)
+}
+
+func (p *put) known(track uint32) bool {
+	for i := range p.header.Tracks {
+		if p.header.Tracks[i].Number == uint64(track) {
+			return true
+		}
+	}
+	return false
+}
+
+// end takes in the end of the open fragment.
+func (p *put) end(ctx context.Context) error {
+	if p.open == nil {
+		return fail(sluice.InternalError, "the end of no fragment")
+	}
+	for i := range p.header.Tracks {
+		if n := p.header.Tracks[i].Number; !p.tracks[uint32(n)] {
+			return fail(sluice.FramesMissingForTrack, "no frame of track %d", n)
+		}
+	}
+	if p.frames > 0 {
+		p.previous, p.any = p.latest, true
+	}
+	open := p.open
+	p.open = nil
+	p.fragments++
+	what := Fragment{Bytes: p.size, Frames: p.frames, Ingestion: time.Since(p.beganAt), Durable: open.Durable()}
+	complete := time.Now()
+	hook := p.s.o.Hooks.Fragment
+	p.acks.expect(ticket{
+		t: open.Commit(context.WithoutCancel(ctx)), timecode: p.timecode, number: open.Number(), durable: open.Durable(),
+		done: func(err error) {
+			if hook == nil {
+				return
+			}
+			what.Persist = time.Since(complete)
+			if err != nil {
+				what.Error = stream.AckCode(err)
+			}
+			hook(what)
+		},
+	})
+	return nil
+}
