@@ -36,6 +36,9 @@ import (
 	"github.com/sluicevideo/sluice"
 	"github.com/sluicevideo/sluice/internal/auth"
 	"github.com/sluicevideo/sluice/internal/catalog"
+	"github.com/sluicevideo/sluice/internal/egress"
+	"github.com/sluicevideo/sluice/internal/ingest"
+	"github.com/sluicevideo/sluice/internal/kms"
 	"github.com/sluicevideo/sluice/internal/limits"
 )
 
@@ -48,6 +51,11 @@ type Options struct {
 	Users           *auth.Auth     // nil: IAM and STS are not served
 	Keys            Keys           // nil: streams use the default key only
 	Limits          *limits.Limits // nil: no limits
+	// Ingest, Egress and Keyring serve media and keys. They may be nil only where
+	// no such call comes in.
+	Ingest  *ingest.Server
+	Egress  *egress.Server
+	Keyring *kms.Keyring
 
 	// PublicURL is what GetDataEndpoint answers; "": what the client called.
 	PublicURL string
@@ -97,7 +105,9 @@ func (a *API) rows() []Operation {
 	return slices.Concat(
 		a.controlRows(),
 		a.tagRows(),
+		a.mediaRows(),
 		a.iamRows(),
+		a.kmsRows(),
 		unservedRows(),
 	)
 }
@@ -167,7 +177,7 @@ func (a *API) serve(c *Call, w http.ResponseWriter, r *http.Request) error {
 	if c.Op == nil {
 		return &sluice.Error{Code: sluice.UnknownOperation, Msg: "Unknown operation: " + clip(r.Method, 16) + " " + clip(r.URL.Path, 128) + c.actionText()}
 	}
-	if c.Op.Protocol == RestJSON && !c.Op.Streams {
+	if (c.Op.Protocol == RestJSON || c.Op.Protocol == JSON11) && !c.Op.Streams {
 		c.members, c.malformed = parseMembers(c.Body)
 	}
 	if c.Op.Stream != nil {

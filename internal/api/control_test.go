@@ -593,6 +593,9 @@ func TestLimitsAndPermissions(t *testing.T) {
 		if o.Service != "kinesisvideo" || o.Protocol != api.RestJSON || o.JSON == nil || o.Class == limits.Free {
 			continue
 		}
+		if o.Class == limits.ListFragments {
+			continue // counted by what it returns, not by calls
+		}
 		body := bodies[o.Name]
 		if body == "" {
 			body = `{"StreamName":"cam"}`

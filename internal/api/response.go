@@ -62,7 +62,11 @@ func (c *Call) writeJSON(status int, body any) error {
 			return err
 		}
 	}
-	c.out.Header()["Content-Type"] = []string{"application/json"}
+	contentType := "application/json"
+	if c.protocol() == JSON11 {
+		contentType = "application/x-amz-json-1.1"
+	}
+	c.out.Header()["Content-Type"] = []string{contentType}
 	c.writeWhole(status, b)
 	return nil
 }
