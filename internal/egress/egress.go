@@ -18,6 +18,7 @@ import (
 
 	"github.com/sluicevideo/sluice"
 	"github.com/sluicevideo/sluice/fragment"
+	"github.com/sluicevideo/sluice/internal/event"
 	"github.com/sluicevideo/sluice/internal/kms"
 	"github.com/sluicevideo/sluice/internal/limits"
 	"github.com/sluicevideo/sluice/internal/store"
@@ -37,15 +38,7 @@ type Options struct {
 	TokenKey [32]byte
 	Logger   *slog.Logger
 	Now      func() time.Time
-	Hooks    Hooks
-}
-
-// Hooks tell what happens, for metrics. A hook must not block; nil ones are not
-// called.
-type Hooks struct {
-	Bytes  func(operation string, n int)
-	Chunk  func(operation string, behind time.Duration)
-	Reader func(operation string, change int) // +1 and -1
+	Events   *event.Sink // nil: nobody counts
 }
 
 // Server serves readers.
@@ -96,17 +89,11 @@ func (s *Server) begin(w http.ResponseWriter, r *http.Request, class limits.Clas
 	w.Header()["Content-Type"] = []string{ContentType}
 	w.WriteHeader(http.StatusOK)
 	o.conn.Flush()
-	if hook := s.o.Hooks.Reader; hook != nil {
-		hook(operation, 1)
-	}
+	s.o.Events.ReaderOpened()
 	return o
 }
 
-func (o *output) end() {
-	if hook := o.s.o.Hooks.Reader; hook != nil {
-		hook(o.operation, -1)
-	}
-}
+func (o *output) end() { o.s.o.Events.ReaderClosed() }
 
 // errClient says that the client is gone or was cut off.
 var errClient = errors.New("client gone")
@@ -118,9 +105,7 @@ func (o *output) write(p []byte) error {
 	if _, err := o.w.Write(p); err != nil {
 		return errClient
 	}
-	if hook := o.s.o.Hooks.Bytes; hook != nil {
-		hook(o.operation, len(p))
-	}
+	o.s.o.Events.MediaSent(len(p))
 	return nil
 }
 
@@ -201,9 +186,7 @@ func (s *Server) GetMedia(w http.ResponseWriter, r *http.Request, q Request, fro
 		if o.write(o.buf) != nil || o.flush() != nil {
 			return nil
 		}
-		if hook := s.o.Hooks.Chunk; hook != nil {
-			hook(o.operation, behind)
-		}
+		s.o.Events.FragmentSent(f.Archived())
 	}
 }
 
@@ -216,6 +199,9 @@ func (o *output) survives(n sluice.FragmentNumber, err error) bool {
 	case errors.Is(err, stream.ErrAborted), errors.Is(err, stream.ErrGone):
 		// The chunk just ends, without its trailing tags, and the next one begins.
 		return o.flush() == nil
+	}
+	if errors.Is(err, store.ErrCorrupt) {
+		o.s.o.Events.CorruptRecord()
 	}
 	if code := kms.CodeOf(err); code != 0 {
 		o.fail(n, code, err)

@@ -49,6 +49,7 @@ func (s *Server) FragmentList(w http.ResponseWriter, r *http.Request, q Request,
 		}
 		switch {
 		case err == nil:
+			s.o.Events.FragmentSent(f.Archived())
 		case errors.Is(err, errClient), o.ctx.Err() != nil, errors.Is(err, stream.ErrDeleted), errors.Is(err, stream.ErrClosed):
 			return nil
 		case o.failOne(n, err) != nil:

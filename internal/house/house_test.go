@@ -49,6 +49,7 @@ var layers = map[string]struct {
 	"internal/auth/iamapi":   {4, "s"},
 	"internal/limits":        {2, "s"},
 	"internal/stream":        {3, "s"},
+	"internal/streamtest":    {4, "s"}, // for tests only
 	"internal/ingest":        {4, "s"},
 	"internal/egress":        {4, "s"},
 	"internal/playback":      {4, "s"},

@@ -2,10 +2,12 @@ package ingest
 
 import (
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/sluicevideo/sluice"
+	"github.com/sluicevideo/sluice/internal/event"
 	"github.com/sluicevideo/sluice/internal/stream"
 )
 
@@ -23,7 +25,7 @@ type acks struct {
 	w    http.ResponseWriter
 	conn *http.ResponseController
 	want bool // else errors only
-	hook func(sluice.Ack)
+	told *event.Sink
 	buf  []byte
 
 	// mu guards what follows.
@@ -48,8 +50,8 @@ type ticket struct {
 	done     func(err error) // told when it is decided
 }
 
-func newAcks(w http.ResponseWriter, conn *http.ResponseController, want bool, hook func(sluice.Ack)) *acks {
-	return &acks{w: w, conn: conn, want: want, hook: hook, wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
+func newAcks(w http.ResponseWriter, conn *http.ResponseController, want bool, told *event.Sink) *acks {
+	return &acks{w: w, conn: conn, want: want, told: told, wake: make(chan struct{}, 1), room: make(chan struct{}, 1)}
 }
 
 func token(c chan struct{}) {
@@ -68,13 +70,13 @@ func (a *acks) add(x sluice.Ack) {
 	}
 	a.mu.Lock()
 	if a.sizeLocked() >= ackQueue {
-		keep := a.out[:0]
-		for _, o := range a.out {
-			if o.Event != sluice.AckBuffering && o.Event != sluice.AckIdle {
-				keep = append(keep, o)
+		a.told.AckDropped()
+		a.out = slices.DeleteFunc(a.out, func(o sluice.Ack) bool {
+			if o.Event == sluice.AckBuffering {
+				a.told.AckDropped()
 			}
-		}
-		a.out = keep
+			return o.Event == sluice.AckBuffering || o.Event == sluice.AckIdle
+		})
 	} else {
 		a.out = append(a.out, x)
 	}
@@ -224,8 +226,8 @@ func (a *acks) abandon(onEnd func()) {
 // write puts one acknowledgement on the wire: one write, one flush, so one HTTP
 // chunk (wire-protocol §3.3: two producers cannot read one that is split).
 func (a *acks) write(x sluice.Ack) bool {
-	if a.hook != nil {
-		a.hook(x)
+	if x.Event == sluice.AckError {
+		a.told.ErrorAck(int(x.Code))
 	}
 	a.buf = x.Append(a.buf[:0])
 	_, err := a.w.Write(a.buf)

@@ -23,6 +23,7 @@ import (
 	"time"
 
 	"github.com/sluicevideo/sluice"
+	"github.com/sluicevideo/sluice/internal/event"
 	"github.com/sluicevideo/sluice/internal/kms"
 	"github.com/sluicevideo/sluice/internal/limits"
 	"github.com/sluicevideo/sluice/internal/stream"
@@ -51,35 +52,7 @@ type Options struct {
 	FutureLimit time.Duration
 	Logger      *slog.Logger
 	Now         func() time.Time
-	Hooks       Hooks
-}
-
-// Hooks tell what happens, for metrics. A hook must not block; nil ones are not
-// called.
-type Hooks struct {
-	SessionBegan func()
-	SessionEnded func(Ended)
-	Bytes        func(n int)
-	Fragment     func(Fragment)
-	Ack          func(sluice.Ack)
-}
-
-// Ended is how a session went.
-type Ended struct {
-	Duration  time.Duration
-	Fragments int
-	Bytes     int64
-	Error     sluice.AckErrorCode // 0: it ended well
-}
-
-// Fragment is a fragment that was decided.
-type Fragment struct {
-	Bytes     int64
-	Frames    int
-	Ingestion time.Duration // from its first byte to its last
-	Persist   time.Duration // from its last byte until it was durable
-	Durable   bool
-	Error     sluice.AckErrorCode // 0: it is kept
+	Events      *event.Sink // nil: nobody counts
 }
 
 // Server serves PutMedia sessions.
@@ -136,10 +109,8 @@ func (s *Server) Serve(w http.ResponseWriter, r *http.Request, q Request) error 
 		began: began,
 	}
 	p.answer(w, r)
-	p.acks = newAcks(w, p.conn, h.acks, s.o.Hooks.Ack)
-	if hook := s.o.Hooks.SessionBegan; hook != nil {
-		hook()
-	}
+	p.acks = newAcks(w, p.conn, h.acks, s.o.Events)
+	s.o.Events.SessionOpened()
 	var end outcome
 	if refused != nil {
 		// The key's trouble is told where producers look for it.
@@ -187,7 +158,5 @@ func (p *put) close(end outcome) {
 		attrs = append(attrs, "reason", end.reason.Error())
 	}
 	p.log.Info("session ended", attrs...)
-	if hook := p.s.o.Hooks.SessionEnded; hook != nil {
-		hook(Ended{Duration: time.Since(p.began), Fragments: p.fragments, Bytes: p.bytes, Error: sluice.AckErrorCode(end.code)})
-	}
+	p.s.o.Events.SessionEnded(end.why())
 }

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,9 +42,7 @@ type put struct {
 	header    *fragment.Header
 	first     bool // the next fragment is the session's first
 	open      *stream.Open
-	timecode  int64     // of the open fragment, as sent
-	beganAt   time.Time // when it began
-	size      int64
+	timecode  int64 // of the open fragment, as sent
 	frames    int
 	tracks    map[uint32]bool // seen in the open fragment
 	earliest  time.Duration   // frames of the open fragment
@@ -77,6 +76,23 @@ type outcome struct {
 	number   sluice.FragmentNumber
 	reason   error
 }
+
+// why is the outcome in a word, for counting.
+func (o outcome) why() string {
+	switch {
+	case o.code != 0:
+		return strconv.Itoa(int(o.code))
+	case o.reason == nil:
+		return "end"
+	case errors.Is(o.reason, stream.ErrYield):
+		return "limit"
+	case errors.Is(o.reason, errSilent):
+		return "silent"
+	}
+	return "broken"
+}
+
+var errSilent = errors.New("silent for too long")
 
 func (o outcome) ack() *sluice.Ack {
 	if o.code == 0 {
@@ -112,6 +128,7 @@ func (p *put) serve(ctx context.Context) outcome {
 	if p.open != nil {
 		p.open.Abort(end.cause())
 		p.open = nil
+		p.s.o.Events.FragmentAborted(int(end.code))
 	}
 	// Who is gone, or does not read, must not hold the session.
 	p.conn.SetWriteDeadline(time.Now().Add(lastWords))
@@ -208,9 +225,7 @@ func (p *put) read(ctx context.Context) outcome {
 			fed := block[len(block) : len(block)+n : cap(block)]
 			block = block[:len(block)+n]
 			p.bytes += int64(n)
-			if hook := p.s.o.Hooks.Bytes; hook != nil {
-				hook(n)
-			}
+			p.s.o.Events.MediaRead(n)
 			if err := p.sess.Grant(ctx, n); err != nil {
 				return p.interrupted(err)
 			}
@@ -247,11 +262,11 @@ func (p *put) interrupted(err error) outcome {
 	case failed != nil:
 		return outcome{code: code(stream.AckCode(failed)), reason: failed}
 	case p.silent.Load() && p.open != nil:
-		return outcome{code: code(sluice.InvalidMKVData), reason: fmt.Errorf("silent for %v inside a fragment", idleEnd)}
+		return outcome{code: code(sluice.InvalidMKVData), reason: fmt.Errorf("%w, inside a fragment", errSilent)}
 	case p.silent.Load():
-		return outcome{reason: fmt.Errorf("silent for %v", idleEnd)}
+		return outcome{reason: errSilent}
 	case p.hopeless.Load():
-		return outcome{reason: errors.New("no fragment came")}
+		return outcome{reason: fmt.Errorf("%w, after an end of no fragment", errSilent)}
 	case broken != nil:
 		return outcome{reason: fmt.Errorf("acknowledgements: %w", broken)}
 	case p.open != nil:
@@ -370,8 +385,9 @@ func (p *put) begin(ctx context.Context, ev fragment.Event) (end outcome, over b
 		}
 		return refuse(stream.AckCode(err), "%w", err)
 	}
-	p.open, p.timecode, p.beganAt = open, ev.Timecode, time.Now()
-	p.size, p.frames, p.tracks = 0, 0, make(map[uint32]bool, len(p.header.Tracks))
+	p.open, p.timecode = open, ev.Timecode
+	p.s.o.Events.FragmentBegun()
+	p.frames, p.tracks = 0, make(map[uint32]bool, len(p.header.Tracks))
 	p.acks.add(sluice.Ack{Event: sluice.AckBuffering, Timecode: ev.Timecode, HasTimecode: true, Number: open.Number()})
 	return outcome{}, false
 }
@@ -407,7 +423,6 @@ func (p *put) elements(ctx context.Context, ev fragment.Event, rules limits.Rule
 		p.frames++
 		p.tracks[f.Track] = true
 	}
-	p.size += int64(len(ev.Bytes))
 	return p.open.Append(ctx, ev.Bytes, ev.Frames)
 }
 
@@ -436,20 +451,15 @@ func (p *put) end(ctx context.Context) error {
 	open := p.open
 	p.open = nil
 	p.fragments++
-	what := Fragment{Bytes: p.size, Frames: p.frames, Ingestion: time.Since(p.beganAt), Durable: open.Durable()}
-	complete := time.Now()
-	hook := p.s.o.Hooks.Fragment
+	frames, complete, told := p.frames, time.Now(), p.s.o.Events
 	p.acks.expect(ticket{
 		t: open.Commit(context.WithoutCancel(ctx)), timecode: p.timecode, number: open.Number(), durable: open.Durable(),
 		done: func(err error) {
-			if hook == nil {
-				return
-			}
-			what.Persist = time.Since(complete)
 			if err != nil {
-				what.Error = stream.AckCode(err)
+				told.FragmentAborted(int(stream.AckCode(err)))
+			} else {
+				told.FragmentDone(frames, time.Since(complete))
 			}
-			hook(what)
 		},
 	})
 	return nil

@@ -11,7 +11,9 @@ import (
 	"github.com/sluicevideo/sluice/internal/console"
 	"github.com/sluicevideo/sluice/internal/datadir"
 	"github.com/sluicevideo/sluice/internal/db"
+	"github.com/sluicevideo/sluice/internal/egress"
 	"github.com/sluicevideo/sluice/internal/event"
+	"github.com/sluicevideo/sluice/internal/ingest"
 	"github.com/sluicevideo/sluice/internal/kms"
 	"github.com/sluicevideo/sluice/internal/limits"
 	"github.com/sluicevideo/sluice/internal/metrics"
@@ -94,7 +96,9 @@ func (s *Server) openParts(ctx context.Context) (*parts, error) {
 
 	p.handler = api.New(api.Options{
 		Region: s.cfg.Region, Account: s.cfg.Account, Version: s.o.Version,
-		Catalog: p.catalog, Auth: p.auth, Users: p.auth, Keys: keyring, Limits: p.limits,
+		Catalog: p.catalog, Auth: p.auth, Users: p.auth, Keys: keyring, Limits: p.limits, Keyring: keyring,
+		Ingest:    ingest.New(ingest.Options{Streams: p.registry, Limits: p.limits, Logger: s.log, Events: p.events}),
+		Egress:    egress.New(egress.Options{Streams: p.registry, Limits: p.limits, TokenKey: root.Derive("paging"), Logger: s.log, Events: p.events}),
 		PublicURL: s.cfg.PublicURL, TrustedProxies: s.cfg.TrustedProxies, CORSOrigins: s.cfg.CORSOrigins,
 		Logger: s.log, OnRecord: func(r api.Record) { p.events.Called(r.Operation, r.Status) },
 		Fallback: console.Handler(console.Info{Region: s.cfg.Region, Account: s.cfg.Account, Version: s.o.Version}),

@@ -44,6 +44,9 @@ type Part struct {
 // not durable yet.
 func (f *Fragment) Entry() (store.Entry, bool) { return f.entry, !f.entry.Number.IsZero() }
 
+// Archived reports whether bytes of it were read from the archive.
+func (f *Fragment) Archived() bool { return f.rec != nil }
+
 // Complete reports whether the fragment has all its bytes now.
 func (f *Fragment) Complete() bool {
 	if f.f == nil {

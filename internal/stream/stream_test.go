@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -12,89 +11,27 @@ import (
 
 	"github.com/sluicevideo/sluice"
 	"github.com/sluicevideo/sluice/fragment"
-	"github.com/sluicevideo/sluice/internal/catalog"
-	"github.com/sluicevideo/sluice/internal/db"
-	"github.com/sluicevideo/sluice/internal/kms"
 	"github.com/sluicevideo/sluice/internal/store"
 	"github.com/sluicevideo/sluice/internal/stream"
+	"github.com/sluicevideo/sluice/internal/streamtest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// server is everything below the doors, in a temporary directory.
+// server is everything below the doors, and a pen to write with.
 type server struct {
-	t       *testing.T
-	dir     string
-	catalog *catalog.Catalog
-	keyring *kms.Keyring
-	store   *store.Store
-	reg     *stream.Registry
-	close   func()
-	root    kms.RootKey
-	frames  uint32 // given out by add
+	*streamtest.Parts
+	t      *testing.T
+	reg    *stream.Registry
+	frames uint32 // given out by add
 }
 
-type setting struct {
-	stream stream.Options
-	store  store.Options
-	dir    string
-	root   kms.RootKey
-}
-
-func start(t *testing.T, change ...func(*setting)) *server {
+func start(t *testing.T, change ...func(*streamtest.Settings)) *server {
 	t.Helper()
-	o := setting{dir: t.TempDir(), root: kms.NewRootKey()}
-	for _, c := range change {
-		c(&o)
-	}
-	ctx := context.Background()
-	cdb, err := db.Open(ctx, db.Options{Path: filepath.Join(o.dir, "catalog.db")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	idb, err := db.Open(ctx, db.Options{Path: filepath.Join(o.dir, "index.db"), ManualCheckpoint: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &server{t: t, dir: o.dir, root: o.root}
-	if s.catalog, err = catalog.Open(ctx, cdb, catalog.Options{Region: "us-west-2", Account: "000000000000"}); err != nil {
-		t.Fatal(err)
-	}
-	if s.keyring, err = kms.Open(ctx, cdb, o.root, kms.Options{}); err != nil {
-		t.Fatal(err)
-	}
-	o.store.Dir, o.store.Index = filepath.Join(o.dir, "media"), idb
-	if s.store, err = store.Open(ctx, o.store); err != nil {
-		t.Fatal(err)
-	}
-	o.stream.Catalog, o.stream.Store, o.stream.Keyring = s.catalog, s.store, s.keyring
-	if s.reg, err = stream.New(o.stream); err != nil {
-		t.Fatal(err)
-	}
-	closed := false
-	s.close = func() {
-		if closed {
-			return
-		}
-		closed = true
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		defer cancel()
-		if err := errors.Join(s.reg.Close(ctx), s.store.Close(), s.catalog.Close(), idb.Close(), cdb.Close()); err != nil {
-			t.Errorf("close: %v", err)
-		}
-	}
-	t.Cleanup(s.close)
-	return s
+	return of(t, streamtest.Start(t, change...))
 }
 
-func (s *server) create(name string, retention time.Duration) catalog.Stream {
-	s.t.Helper()
-	st, err := s.catalog.Create(s.t.Context(), catalog.New{Name: name, KMSKeyID: s.keyring.DefaultARN(), Retention: retention})
-	if err != nil {
-		s.t.Fatal(err)
-	}
-	return st
-}
+func of(t *testing.T, p *streamtest.Parts) *server { return &server{Parts: p, t: t, reg: p.Streams} }
 
 func ref(name string) sluice.StreamRef { return sluice.StreamRef{Name: name} }
 
@@ -203,7 +140,7 @@ func read(t *testing.T, f *stream.Fragment) []byte {
 func TestAFragmentIsReadFromTailAndArchiveAlike(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	st := s.create("cam", 24*time.Hour)
+	st := s.Create("cam", 24*time.Hour)
 	x := s.join("cam")
 	var want [][]byte
 	var numbers []sluice.FragmentNumber
@@ -243,15 +180,13 @@ func TestAFragmentIsReadFromTailAndArchiveAlike(t *testing.T) {
 	}
 	check(s, "tail")
 	x.Leave(nil)
-	root, dir := s.root, s.dir
-	s.close()
-	check(start(t, func(o *setting) { o.dir, o.root = dir, root }), "archive")
+	check(of(t, s.Again()), "archive")
 }
 
 func TestFollowersSeeAFragmentArrive(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	s.create("cam", 24*time.Hour)
+	s.Create("cam", 24*time.Hour)
 	x := s.join("cam")
 	c := s.follow("cam", sluice.StartSelector{Type: sluice.SelectNow})
 	o := s.begin(x, 1000)
@@ -289,7 +224,7 @@ func TestFollowersSeeAFragmentArrive(t *testing.T) {
 func TestAnAbortedFragmentEndsUnderItsFollower(t *testing.T) {
 	t.Parallel()
 	s := start(t)
-	s.create("cam", 24*time.Hour)
+	s.Create("cam", 24*time.Hour)
 	x := s.join("cam")
 	c := s.follow("cam", sluice.StartSelector{Type: sluice.SelectNow})
 	o := s.begin(x, 1000)
