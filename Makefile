@@ -54,3 +54,9 @@ long: ## fuzzing, soaks and the large fault counts; one summary line a part
 
 clean: ## remove what was built
 	rm -rf build
+
+kvssink: ## the GStreamer elements kvssink and kvssrc, in build/gst
+	$(MAKE) --no-print-directory -C gst
+
+install-kvssink: ## put them where GStreamer finds them
+	$(MAKE) --no-print-directory -C gst install

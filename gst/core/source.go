@@ -1,0 +1,387 @@
+package main
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sluicevideo/sluice"
+	"github.com/sluicevideo/sluice/kvsapi"
+	"github.com/sluicevideo/sluice/parser"
+)
+
+// source is one kvssrc: it reads a stream frame by frame, as the frames arrive,
+// and goes on behind the last frame after a broken connection.
+type source struct {
+	s      settings
+	tell   func(kind int, s *structure)
+	client *kvsapi.Client
+
+	mu     sync.Mutex
+	from   sluice.StartSelector
+	stop   time.Time // zero: never
+	frames chan sourceFrame
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+	wait   context.Context // of next
+	wake   context.CancelFunc
+}
+
+type sourceFrame struct {
+	data               []byte
+	pts, dts, duration int64
+	flags              uint32
+	track              int32 // 1 video, 2 audio
+	caps               string
+	codecData          []byte
+	end                int // not flowOK: the last one
+}
+
+func newSource(s settings, tell func(int, *structure)) (*source, error) {
+	ctx := context.Background()
+	o, err := s.service(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r := &source{s: s, tell: tell}
+	if r.client, err = kvsapi.New(ctx, o); err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	r.from = sluice.StartSelector{Type: sluice.SelectNow}
+	switch s.StartAt {
+	case "", "now":
+	case "earliest":
+		r.from.Type = sluice.SelectEarliest
+	default:
+		at, err := parseTime(s.StartAt, now)
+		if err != nil {
+			return nil, fmt.Errorf("start-at: %w", err)
+		}
+		r.startAt(at)
+	}
+	if s.StopAt != "" {
+		if r.stop, err = parseTime(s.StopAt, now); err != nil {
+			return nil, fmt.Errorf("stop-at: %w", err)
+		}
+	}
+	r.wait, r.wake = context.WithCancel(ctx)
+	return r, nil
+}
+
+func (r *source) startAt(at time.Time) {
+	r.from = sluice.StartSelector{Type: sluice.SelectServerTimestamp, Time: at}
+	if r.s.TimeOf == 1 {
+		r.from.Type = sluice.SelectProducerTimestamp
+	}
+}
+
+// parseTime reads a time as all verbs of Sluice do: RFC 3339, seconds since the
+// epoch, now, or a duration before now such as -90s.
+func parseTime(s string, now time.Time) (time.Time, error) {
+	if s == "now" {
+		return now, nil
+	}
+	if strings.HasPrefix(s, "-") {
+		if d, err := time.ParseDuration(s); err == nil {
+			return now.Add(d), nil
+		}
+	}
+	if f, err := strconv.ParseFloat(s, 64); err == nil {
+		return time.UnixMicro(int64(f * 1e6)), nil
+	}
+	if t, err := time.Parse(time.RFC3339Nano, s); err == nil {
+		return t, nil
+	}
+	return time.Time{}, fmt.Errorf("%q is no time: want RFC 3339, seconds since the epoch, now, or -90s", s)
+}
+
+// start begins reading, on a goroutine of its own. The lock is held.
+func (r *source) start() {
+	ctx, cancel := context.WithCancel(context.Background())
+	frames := make(chan sourceFrame, 64)
+	r.frames, r.cancel = frames, cancel
+	from, stop := r.from, r.stop
+	r.done.Go(func() { r.run(ctx, frames, from, stop) })
+}
+
+// next waits for a frame.
+func (r *source) next() (sourceFrame, int) {
+	r.mu.Lock()
+	if r.frames == nil {
+		r.start()
+	}
+	frames, wait := r.frames, r.wait
+	r.mu.Unlock()
+	select {
+	case f := <-frames:
+		return f, f.end
+	case <-wait.Done():
+		return sourceFrame{}, flowFlushing
+	}
+}
+
+func (r *source) unblock(on bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if on {
+		r.wake()
+	} else if r.wait.Err() != nil {
+		r.wait, r.wake = context.WithCancel(context.Background())
+	}
+}
+
+// seek goes on at another time.
+func (r *source) seek(at time.Time) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.cancel != nil {
+		r.cancel()
+	}
+	r.frames, r.cancel = nil, nil
+	r.startAt(at)
+}
+
+func (r *source) close() {
+	r.unblock(true)
+	r.mu.Lock()
+	if r.cancel != nil {
+		r.cancel()
+	}
+	r.mu.Unlock()
+	r.done.Wait()
+}
+
+// place is how far reading has come.
+type place struct {
+	whole  sluice.FragmentNumber // the last fragment that was read to its end
+	number sluice.FragmentNumber // the one being read
+	frames int                   // of it that were handed on
+	told   map[uint64]string     // caps of the tracks, as told
+}
+
+const (
+	firstDelay = 250 * time.Millisecond
+	mostDelay  = 5 * time.Second
+)
+
+// run reads until the range ends, ctx does, or nothing more can be had.
+func (r *source) run(ctx context.Context, out chan<- sourceFrame, from sluice.StartSelector, stop time.Time) {
+	at := place{told: map[uint64]string{}}
+	send := func(f sourceFrame) bool {
+		select {
+		case out <- f:
+			return true
+		case <-ctx.Done():
+			return false
+		}
+	}
+	// A range that lies in the past ends where its last fragment does.
+	var last sluice.FragmentNumber
+	if !stop.IsZero() && stop.Before(time.Now()) {
+		var err error
+		if last, err = r.last(ctx, from, stop); err != nil {
+			r.fail(err)
+			send(sourceFrame{end: flowError})
+			return
+		}
+		if last.IsZero() {
+			send(sourceFrame{end: flowEOS})
+			return
+		}
+	}
+	for delay := firstDelay; ctx.Err() == nil; {
+		before := at
+		ended, err := r.read(ctx, from, stop, last, &at, send)
+		if ctx.Err() != nil {
+			return
+		}
+		if ended {
+			send(sourceFrame{end: flowEOS})
+			return
+		}
+		var api *kvsapi.APIError
+		if errors.As(err, &api) && api.Status >= 400 && api.Status < 500 && api.Code != sluice.ClientLimitExceeded && api.Code != sluice.ConnectionLimitExceeded {
+			r.fail(err)
+			send(sourceFrame{end: flowError})
+			return
+		}
+		if !at.whole.IsZero() {
+			from = sluice.StartSelector{Type: sluice.SelectFragmentNumber, After: at.whole}
+		}
+		if at.whole != before.whole || at.number != before.number || at.frames != before.frames {
+			delay = firstDelay
+		}
+		s := newStructure("kvs-reconnect").add("wait", int64(delay))
+		if err != nil {
+			s.add("error", err.Error())
+		}
+		r.tell(eventMessage, s)
+		select {
+		case <-time.After(delay):
+		case <-ctx.Done():
+		}
+		delay = min(2*delay, mostDelay)
+	}
+}
+
+func (r *source) fail(err error) {
+	r.tell(eventError, newStructure("kvs-error").add("status", uint32(0)).add("message", err.Error()).add("final", true))
+}
+
+// last is the newest fragment of the range, zero when it is empty.
+func (r *source) last(ctx context.Context, from sluice.StartSelector, stop time.Time) (sluice.FragmentNumber, error) {
+	in := kvsapi.ListFragmentsInput{Stream: sluice.StreamRef{Name: r.s.StreamName}, From: from.Time, To: stop}
+	if from.Time.IsZero() {
+		in.From = time.Unix(1, 0)
+	}
+	if r.s.TimeOf == 1 {
+		in.Clock = sluice.ProducerClock
+	}
+	var last sluice.FragmentNumber
+	for f, err := range parser.List(ctx, r.client, in) {
+		if err != nil {
+			return last, err
+		}
+		if f.Number.Compare(last) > 0 {
+			last = f.Number
+		}
+	}
+	return last, nil
+}
+
+// read reads one GetMedia answer. It reports whether the range has ended.
+func (r *source) read(ctx context.Context, from sluice.StartSelector, stop time.Time, last sluice.FragmentNumber, at *place, send func(sourceFrame) bool) (ended bool, err error) {
+	media, err := r.client.GetMedia(ctx, sluice.StreamRef{Name: r.s.StreamName}, from)
+	if err != nil {
+		return false, err
+	}
+	// The reader does not look at ctx while it waits for bytes.
+	defer context.AfterFunc(ctx, func() { media.Close() })()
+	defer media.Close()
+	seen := 0 // frames of the chunk at hand, in this answer
+	var number sluice.FragmentNumber
+	for f, err := range parser.NewReader(media).Frames(ctx) {
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				err = nil
+			}
+			return false, err
+		}
+		c := f.Chunk
+		if c.Err != nil {
+			return false, c.Err
+		}
+		if c.Number != number {
+			if !number.IsZero() && number.Compare(at.whole) > 0 {
+				at.whole = number
+			}
+			number, seen = c.Number, 0
+			if number.Compare(at.number) > 0 {
+				at.number, at.frames = number, 0
+			}
+			start := c.Server
+			if r.s.TimeOf == 1 {
+				start = c.Producer
+			}
+			if !last.IsZero() && number.Compare(last) > 0 || last.IsZero() && !stop.IsZero() && start.After(stop) {
+				return true, nil
+			}
+		}
+		seen++
+		if number.Compare(at.number) < 0 || number == at.number && seen <= at.frames {
+			continue // it was handed on before the connection broke
+		}
+		at.frames++
+		if out, ok := r.frame(f, at); ok && !send(out) {
+			return false, ctx.Err()
+		}
+	}
+	if !last.IsZero() && number == last {
+		return true, nil
+	}
+	return false, io.ErrUnexpectedEOF
+}
+
+// frame turns a frame into what the plugin pushes; not every track has a pad.
+func (r *source) frame(f parser.Frame, at *place) (sourceFrame, bool) {
+	caps, codecData := capsOf(f.Info)
+	if caps == "" {
+		return sourceFrame{}, false
+	}
+	out := sourceFrame{data: append([]byte(nil), f.Data...), track: 1, dts: -1, duration: -1}
+	if f.Info.Type == sluice.TrackAudio {
+		out.track = 2
+	}
+	begin := time.Duration(f.Chunk.Timecode) * f.Chunk.Scale
+	out.pts = f.Chunk.Producer.UnixNano() + int64(f.Timecode-begin)
+	if f.Duration > 0 {
+		out.duration = int64(f.Duration)
+	}
+	if f.Key || f.Info.Type == sluice.TrackAudio {
+		out.flags |= frameKey
+	}
+	if f.Discardable {
+		out.flags |= frameDiscardable
+	}
+	if told := caps + string(codecData); at.told[f.Track] != told {
+		at.told[f.Track] = told
+		out.caps, out.codecData = caps, codecData
+	}
+	return out, true
+}
+
+// capsOf are the caps of a track, without its codec data; "" when there are none.
+func capsOf(t *sluice.Track) (caps string, codecData []byte) {
+	if t == nil {
+		return "", nil
+	}
+	size := ""
+	if t.Video != nil && t.Video.Width > 0 {
+		size = fmt.Sprintf(", width=(int)%d, height=(int)%d", t.Video.Width, t.Video.Height)
+	}
+	sound := func(rate, channels int) string {
+		return fmt.Sprintf(", rate=(int)%d, channels=(int)%d", rate, channels)
+	}
+	rate, channels := 0, 0
+	if t.Audio != nil {
+		rate, channels = int(t.Audio.SamplingFrequency), int(max(t.Audio.Channels, 1))
+	}
+	cpd := t.CodecPrivate
+	switch t.CodecID {
+	case "V_MPEG4/ISO/AVC":
+		if len(cpd) > 0 && cpd[0] == 1 {
+			return "video/x-h264, stream-format=(string)avc, alignment=(string)au" + size, cpd
+		}
+		return "video/x-h264, stream-format=(string)byte-stream, alignment=(string)au" + size, nil
+	case "V_MPEGH/ISO/HEVC":
+		if len(cpd) > 22 && cpd[0] <= 1 {
+			return "video/x-h265, stream-format=(string)hvc1, alignment=(string)au" + size, cpd
+		}
+		return "video/x-h265, stream-format=(string)byte-stream, alignment=(string)au" + size, nil
+	case "V_VP8":
+		return "video/x-vp8" + size, nil
+	case "V_VP9":
+		return "video/x-vp9" + size, nil
+	case "V_MS/VFW/FOURCC":
+		return "image/jpeg" + size, nil
+	case "A_AAC", "A_AAC/MPEG4/LC":
+		return "audio/mpeg, mpegversion=(int)4, stream-format=(string)raw" + sound(rate, channels), cpd
+	case "A_OPUS":
+		return "audio/x-opus, channel-mapping-family=(int)0" + sound(48000, channels), nil
+	case "A_MS/ACM":
+		if len(cpd) >= 8 {
+			name := map[uint16]string{6: "audio/x-alaw", 7: "audio/x-mulaw"}[binary.LittleEndian.Uint16(cpd)]
+			if name != "" {
+				return name + sound(int(binary.LittleEndian.Uint32(cpd[4:])), int(binary.LittleEndian.Uint16(cpd[2:]))), nil
+			}
+		}
+	}
+	return "", nil
+}
