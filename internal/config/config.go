@@ -34,6 +34,8 @@ type Config struct {
 	Memory       ByteSize // of media held for readers and until it is durable
 	MaxBytes     ByteSize // of media on disk; 0: as much as there is
 
+	StreamMaxBytes ByteSize // the same for each stream
+
 	LimitsProfile, RatesProfile string
 	Rules                       limits.Rules // the profile with what is set by itself
 	Rates                       limits.Rates

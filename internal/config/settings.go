@@ -95,6 +95,8 @@ func Settings() []*Setting {
 			set: toggle(func(c *Config) *bool { return &c.ResetRootKey })},
 		{Name: "memory", Arg: "SIZE", Default: []string{"512MiB"}, Doc: "budget of media in memory", set: size(func(c *Config) *ByteSize { return &c.Memory })},
 		{Name: "max-bytes", Arg: "SIZE", Default: []string{"0"}, Doc: "most media on disk; the oldest goes first; 0: no cap", set: size(func(c *Config) *ByteSize { return &c.MaxBytes })},
+		{Name: "stream-max-bytes", Arg: "SIZE", Default: []string{"0"}, Doc: "most media on disk of one stream; the oldest goes first; 0: no cap",
+			set: size(func(c *Config) *ByteSize { return &c.StreamMaxBytes })},
 		{Name: "log-level", Arg: "LEVEL", Default: []string{"info"}, Live: true, Doc: "debug, info, warn or error",
 			set: func(c *Config, v []string) error {
 				if err := c.LogLevel.UnmarshalText([]byte(v[0])); err != nil || strings.ContainsAny(v[0], "+-") {

@@ -32,6 +32,7 @@ type parts struct {
 	store    *store.Store
 	registry *stream.Registry
 	handler  http.Handler
+	sweeping *sweeping
 }
 
 // openParts opens them from the bottom up; each leaves its closer behind.
@@ -123,7 +124,7 @@ func (s *Server) rootKey(ctx context.Context, catalogs *db.DB) (kms.RootKey, err
 }
 
 // start begins what runs by itself.
-func (p *parts) start() {}
+func (p *parts) start() { p.sweeping = p.sweep() }
 
 // stop ends sessions and readers, within t.
 func (p *parts) stop(t time.Duration) {
@@ -132,6 +133,7 @@ func (p *parts) stop(t time.Duration) {
 	if err := p.registry.Close(ctx); err != nil {
 		p.s.log.Error("shutdown", "error", err)
 	}
+	p.sweeping.stop()
 }
 
 // ready is whether calls can be served: the catalog answers.

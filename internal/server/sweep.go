@@ -1,0 +1,60 @@
+package server
+
+import (
+	"context"
+	"iter"
+	"sync"
+
+	"github.com/sluicevideo/sluice"
+	"github.com/sluicevideo/sluice/internal/catalog"
+	"github.com/sluicevideo/sluice/internal/retention"
+)
+
+// sweeping reclaims space until it is stopped.
+type sweeping struct {
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+}
+
+// sweep starts the sweeper over the catalog's streams. A deleted stream is swept
+// at once, so that its name is free soon.
+func (p *parts) sweep() *sweeping {
+	sweeper := retention.New(retention.Options{
+		Streams: func(ctx context.Context) iter.Seq2[retention.Stream, error] {
+			return func(yield func(retention.Stream, error) bool) {
+				all, err := p.catalog.All(ctx)
+				if err != nil {
+					yield(retention.Stream{}, err)
+					return
+				}
+				for _, s := range all {
+					if !yield(retention.Stream{ID: s.ID, Retention: s.Retention, Deleting: s.Status == catalog.Deleting}, nil) {
+						return
+					}
+				}
+			}
+		},
+		Store:          p.store,
+		Dropped:        func(ctx context.Context, id sluice.StreamID) error { return p.catalog.Forget(ctx, id) },
+		MaxBytes:       int64(p.s.cfg.MaxBytes),
+		StreamMaxBytes: int64(p.s.cfg.StreamMaxBytes),
+		Logger:         p.s.log,
+	})
+	p.catalog.OnChange(func(s catalog.Stream) {
+		if s.Status == catalog.Deleting {
+			sweeper.Wake()
+		}
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	w := &sweeping{cancel: cancel}
+	w.wg.Go(func() { sweeper.Run(ctx) })
+	return w
+}
+
+func (w *sweeping) stop() {
+	if w == nil {
+		return
+	}
+	w.cancel()
+	w.wg.Wait()
+}
