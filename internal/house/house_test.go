@@ -72,6 +72,7 @@ var layers = map[string]struct {
 	"cmd/sluice":             {9, "*"},
 	"internal/tools/gotest":  {9, "*"},
 	"internal/house":         {9, "*"},
+	"compat":                 {9, "*"},
 }
 
 func TestImportsPointInward(t *testing.T) {
