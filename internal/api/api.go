@@ -7,7 +7,7 @@
 //
 //	request id    a UUID, in every answer as x-amzn-RequestId and in every record
 //	origin        client address, scheme and host; X-Forwarded-* from trusted proxies only
-//	CORS          headers for pages of other origins; preflight is answered here
+//	CORS          headers for pages of other origins
 //	row           which operation; a path with no row is still authenticated
 //	body          read whole, bounded in size and time (streaming operations apart)
 //	signature     who is calling
@@ -103,6 +103,7 @@ func New(o Options) *API {
 // rows is the table: each file that serves operations has its part.
 func (a *API) rows() []Operation {
 	return slices.Concat(
+		a.corsRows(),
 		a.controlRows(),
 		a.tagRows(),
 		a.mediaRows(),
@@ -123,9 +124,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	// The map is written to directly: producers compare the name's case.
 	out.Header()["x-amzn-RequestId"] = []string{c.RequestID}
 	a.origin(c, r)
-	if a.cors(c, out, r) {
-		return
-	}
+	a.cors(out, r)
 	a.guarded(c, out, r)
 	a.record(c)
 	if c.broken {

@@ -6,33 +6,42 @@ import (
 	"strings"
 )
 
-// cors adds what pages of other origins need, and answers preflight requests.
-// It reports whether it has answered. No credentials are ever allowed: callers
-// sign, so cookies mean nothing here.
-func (a *API) cors(c *Call, w http.ResponseWriter, r *http.Request) bool {
+// corsRows is the answer to preflight requests: on every path, from anybody,
+// before a signature could be made.
+func (a *API) corsRows() []Operation {
+	return []Operation{{
+		Name: "Preflight", Method: http.MethodOptions, Path: "*", Protocol: Plain, Service: "http", Auth: None, Raw: a.preflight,
+		Doc: "What a browser asks before a page of another origin may call. --cors-origin says whose pages may; credentials of the browser are never allowed.",
+	}}
+}
+
+// cors adds what pages of other origins need to every answer. No credentials
+// are ever allowed: callers sign, so cookies mean nothing here.
+func (a *API) cors(w http.ResponseWriter, r *http.Request) {
 	origin := r.Header.Get("Origin")
-	preflight := r.Method == http.MethodOptions
 	h := w.Header()
-	switch {
-	case slices.Contains(a.o.CORSOrigins, "*"):
-		if origin != "" {
-			h.Set("Access-Control-Allow-Origin", "*")
-		}
-	case origin != "":
+	everyone := slices.Contains(a.o.CORSOrigins, "*")
+	if !everyone {
 		h.Add("Vary", "Origin")
-		if slices.Contains(a.o.CORSOrigins, origin) {
-			h.Set("Access-Control-Allow-Origin", origin)
-		} else if !preflight {
-			// The call itself is judged by its signature, not by its page.
-			return false
-		}
 	}
-	if !preflight {
-		if origin != "" {
-			h.Set("Access-Control-Expose-Headers", "x-amzn-RequestId, x-amzn-ErrorType, Content-Range, Content-Length, Date")
-		}
-		return false
+	switch {
+	case origin == "":
+	case everyone:
+		h.Set("Access-Control-Allow-Origin", "*")
+		h.Set("Access-Control-Expose-Headers", exposedHeaders)
+	case slices.Contains(a.o.CORSOrigins, origin):
+		h.Set("Access-Control-Allow-Origin", origin)
+		h.Set("Access-Control-Expose-Headers", exposedHeaders)
 	}
+	// A call from another page is judged by its signature like any other.
+}
+
+const exposedHeaders = "x-amzn-RequestId, x-amzn-ErrorType, Content-Range, Content-Length, Date"
+
+func (a *API) preflight(w http.ResponseWriter, r *http.Request, c *Call) error {
+	c.silent = true
+	h := w.Header()
+	h.Del("Access-Control-Expose-Headers")
 	if h.Get("Access-Control-Allow-Origin") != "" {
 		h.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, OPTIONS")
 		h.Set("Access-Control-Max-Age", "7200")
@@ -42,7 +51,7 @@ func (a *API) cors(c *Call, w http.ResponseWriter, r *http.Request) bool {
 		}
 	}
 	w.WriteHeader(http.StatusNoContent)
-	return true
+	return nil
 }
 
 // allowedHeaders are those of the asked ones that a signed call may carry. They

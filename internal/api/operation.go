@@ -56,7 +56,7 @@ const (
 type Operation struct {
 	Name     string // "CreateStream"
 	Method   string // "" is POST; GET serves HEAD too
-	Path     string // "/createStream", exact; "/" for Query and JSON11
+	Path     string // "/createStream", exact; "/" for Query and JSON11; "*" for OPTIONS
 	Target   string // JSON11: value of X-Amz-Target, "TrentService.Decrypt"
 	Protocol Protocol
 	Service  string // "kinesisvideo", "iam", "sts", "kms": what the signature is scoped to
@@ -163,6 +163,9 @@ func newTable(rows []Operation) *table {
 
 // byPath is the row that has the path to itself, or nil.
 func (t *table) byPath(r *http.Request) *Operation {
+	if r.Method == http.MethodOptions {
+		return t.paths["*"]
+	}
 	o := t.paths[r.URL.Path]
 	if o == nil || o.Method != r.Method && !(o.Method == http.MethodGet && r.Method == http.MethodHead) {
 		return nil
