@@ -1,7 +1,8 @@
 // Package datadir takes hold of the server's data directory: it makes it,
 // readable by its owner only, and keeps a second process from using it. What
 // lies inside is the business of the packages that put it there; the names of
-// the common files are here, so that server and tools agree.
+// the common files are here, so that server and tools agree, and the directory's
+// format: an older one is brought up to date, a newer one refused.
 package datadir
 
 import (
@@ -30,6 +31,7 @@ var ErrInUse = errors.New("data directory is in use")
 // Dir is a data directory that is this process's until Close.
 type Dir struct {
 	Path string
+	Note string // not "": what was done to a directory of an older format
 	lock *os.File
 }
 
@@ -65,7 +67,12 @@ func Lock(path string) (*Dir, error) {
 	if f.Truncate(0) == nil {
 		f.WriteAt([]byte(strconv.Itoa(os.Getpid())+"\n"), 0)
 	}
-	return &Dir{Path: path, lock: f}, nil
+	note, err := migrate(path)
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return &Dir{Path: path, Note: note, lock: f}, nil
 }
 
 // File is the path of a file in the directory.

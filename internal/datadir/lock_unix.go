@@ -18,3 +18,12 @@ func lock(f *os.File) error {
 	}
 	return err
 }
+
+func syncDir(path string) error {
+	d, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Sync()
+}

@@ -96,6 +96,9 @@ func (s *Server) open(ctx context.Context) error {
 	if s.dir, err = datadir.Open(s.cfg.Data); err != nil {
 		return err
 	}
+	if s.dir.Note != "" {
+		s.log.Info(s.dir.Note)
+	}
 	s.closers = append(s.closers, s.dir.Close)
 	_, err = os.Stat(s.dir.File(datadir.CatalogFile))
 	s.first = errors.Is(err, os.ErrNotExist)
