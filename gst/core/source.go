@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/sluicevideo/sluice"
+	"github.com/sluicevideo/sluice/fragment"
 	"github.com/sluicevideo/sluice/kvsapi"
 	"github.com/sluicevideo/sluice/parser"
 )
@@ -182,23 +184,20 @@ func (r *source) run(ctx context.Context, out chan<- sourceFrame, from sluice.St
 			return false
 		}
 	}
-	// A range that lies in the past ends where its last fragment does.
-	var last sluice.FragmentNumber
 	if !stop.IsZero() && stop.Before(time.Now()) {
-		var err error
-		if last, err = r.last(ctx, from, stop); err != nil {
+		switch err := r.stored(ctx, from, stop, &at, send); {
+		case ctx.Err() != nil:
+		case err != nil:
 			r.fail(err)
 			send(sourceFrame{end: flowError})
-			return
-		}
-		if last.IsZero() {
+		default:
 			send(sourceFrame{end: flowEOS})
-			return
 		}
+		return
 	}
 	for delay := firstDelay; ctx.Err() == nil; {
 		before := at
-		ended, err := r.read(ctx, from, stop, last, &at, send)
+		ended, err := r.read(ctx, from, stop, &at, send)
 		if ctx.Err() != nil {
 			return
 		}
@@ -235,29 +234,52 @@ func (r *source) fail(err error) {
 	r.tell(eventError, newStructure("kvs-error").add("status", uint32(0)).add("message", err.Error()).add("final", true))
 }
 
-// last is the newest fragment of the range, zero when it is empty.
-func (r *source) last(ctx context.Context, from sluice.StartSelector, stop time.Time) (sluice.FragmentNumber, error) {
-	in := kvsapi.ListFragmentsInput{Stream: sluice.StreamRef{Name: r.s.StreamName}, From: from.Time, To: stop}
+// stored reads a range that lies in the past: what is there now is all of it.
+func (r *source) stored(ctx context.Context, from sluice.StartSelector, stop time.Time, at *place, send func(sourceFrame) bool) error {
+	stream := sluice.StreamRef{Name: r.s.StreamName}
+	in := kvsapi.ListFragmentsInput{Stream: stream, From: from.Time, To: stop}
 	if from.Time.IsZero() {
 		in.From = time.Unix(1, 0)
 	}
 	if r.s.TimeOf == 1 {
 		in.Clock = sluice.ProducerClock
 	}
-	var last sluice.FragmentNumber
+	var numbers []sluice.FragmentNumber
 	for f, err := range parser.List(ctx, r.client, in) {
 		if err != nil {
-			return last, err
+			return err
 		}
-		if f.Number.Compare(last) > 0 {
-			last = f.Number
+		numbers = append(numbers, f.Number)
+	}
+	slices.SortFunc(numbers, sluice.FragmentNumber.Compare)
+	for f, err := range parser.FetchList(ctx, r.client, stream, numbers, parser.FetchOptions{Parallel: 2}) {
+		if err != nil {
+			return err
+		}
+		if f.Err != nil { // expired since it was listed, or damaged
+			r.tell(eventMessage, newStructure("kvs-missing").add("number", f.Number.String()).add("error", f.Err.Error()))
+			continue
+		}
+		for _, frame := range f.Frames {
+			if out, ok := r.frame(parser.Frame{Frame: frame, Info: trackOf(f.Chunk, frame.Track), Chunk: f.Chunk}, at); ok && !send(out) {
+				return ctx.Err()
+			}
 		}
 	}
-	return last, nil
+	return nil
+}
+
+func trackOf(c *fragment.Chunk, number uint64) *sluice.Track {
+	for i := range c.Tracks {
+		if c.Tracks[i].Number == number {
+			return &c.Tracks[i]
+		}
+	}
+	return nil
 }
 
 // read reads one GetMedia answer. It reports whether the range has ended.
-func (r *source) read(ctx context.Context, from sluice.StartSelector, stop time.Time, last sluice.FragmentNumber, at *place, send func(sourceFrame) bool) (ended bool, err error) {
+func (r *source) read(ctx context.Context, from sluice.StartSelector, stop time.Time, at *place, send func(sourceFrame) bool) (ended bool, err error) {
 	media, err := r.client.GetMedia(ctx, sluice.StreamRef{Name: r.s.StreamName}, from)
 	if err != nil {
 		return false, err
@@ -290,7 +312,7 @@ func (r *source) read(ctx context.Context, from sluice.StartSelector, stop time.
 			if r.s.TimeOf == 1 {
 				start = c.Producer
 			}
-			if !last.IsZero() && number.Compare(last) > 0 || last.IsZero() && !stop.IsZero() && start.After(stop) {
+			if !stop.IsZero() && start.After(stop) {
 				return true, nil
 			}
 		}
@@ -302,9 +324,6 @@ func (r *source) read(ctx context.Context, from sluice.StartSelector, stop time.
 		if out, ok := r.frame(f, at); ok && !send(out) {
 			return false, ctx.Err()
 		}
-	}
-	if !last.IsZero() && number == last {
-		return true, nil
 	}
 	return false, io.ErrUnexpectedEOF
 }
