@@ -46,6 +46,7 @@ Sluice and AWS alike.`,
 		{groupServer, newServerCommand},
 		{groupServer, newEnvCommand},
 		{groupManage, newStreamCommand},
+		{groupFiles, newMKVCommand},
 		{"", newVersionCommand},
 	} {
 		cmd := c.make(env)
