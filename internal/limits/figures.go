@@ -28,6 +28,7 @@ type Rules struct {
 	PlaylistFragments int           `figure:"playlist-fragments" guide:"1000" current:"5000" doc:"fragments of one playlist"`
 	HLSRange          time.Duration `figure:"hls-range" guide:"3h" current:"24h" doc:"time range of an HLS session, not LIVE_REPLAY"`
 	DASHRange         time.Duration `figure:"dash-range" guide:"24h" current:"24h" doc:"time range of a DASH session, not LIVE_REPLAY"`
+	PlaybackGuide     bool          `figure:"playback-guide" guide:"true" current:"false" doc:"playback as the guide of 2019 has it: fragments that begin before StartTimestamp and run past it are included, H.265 and sound alone are refused, a change of codec private data is an error"`
 	ClipBytes         int64         `figure:"clip-bytes" guide:"104857600" current:"104857600" doc:"largest clip, bytes"`
 	ClipFragments     int           `figure:"clip-fragments" guide:"200" current:"200" doc:"fragments of one clip"`
 	RetentionReplaces bool          `figure:"retention-replaces" guide:"true" current:"false" doc:"UpdateDataRetention replaces the retention instead of adding to it or subtracting from it"`

@@ -54,6 +54,13 @@ func payload(out [][]byte, lengths []byte, p *codec.Params, frame []byte) ([][]b
 	return out, lengths, 0, fmt.Errorf("frame of %d bytes is no sequence of NAL units: %w", len(frame), codec.ErrInvalid)
 }
 
+// AppendPayload appends a frame's bytes in the form of the file to out, and says
+// how many they are. What is appended aliases frame, but for lengths.
+func AppendPayload(out [][]byte, p *codec.Params, frame []byte) ([][]byte, int, error) {
+	out, _, n, err := payload(out, nil, p, frame)
+	return out, n, err
+}
+
 // Size is how many bytes a frame takes in the file; see payload.
 func Size(p *codec.Params, frame []byte) (int, error) {
 	var out [64][]byte
