@@ -40,6 +40,7 @@ import (
 	"github.com/sluicevideo/sluice/internal/ingest"
 	"github.com/sluicevideo/sluice/internal/kms"
 	"github.com/sluicevideo/sluice/internal/limits"
+	"github.com/sluicevideo/sluice/internal/playback"
 )
 
 // Options of New. Region, Account, Catalog and Auth must be given.
@@ -53,9 +54,10 @@ type Options struct {
 	Limits          *limits.Limits // nil: no limits
 	// Ingest, Egress and Keyring serve media and keys. They may be nil only where
 	// no such call comes in.
-	Ingest  *ingest.Server
-	Egress  *egress.Server
-	Keyring *kms.Keyring
+	Ingest   *ingest.Server
+	Egress   *egress.Server
+	Keyring  *kms.Keyring
+	Playback *playback.Playback // nil: there is none
 
 	// PublicURL is what GetDataEndpoint answers; "": what the client called.
 	PublicURL string
@@ -107,6 +109,7 @@ func (a *API) rows() []Operation {
 		a.controlRows(),
 		a.tagRows(),
 		a.mediaRows(),
+		a.playbackRows(),
 		a.iamRows(),
 		a.kmsRows(),
 		unservedRows(),

@@ -582,7 +582,7 @@ func TestLimitsAndPermissions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rates.CreateCalls, rates.ListCalls = 2, 2
+	rates.CreateCalls, rates.ListCalls, rates.HLSCalls, rates.HLSBurst, rates.DASHCalls = 2, 2, 2, 2, 2
 	s := start(t, nil)
 	s.Limits.Set(limits.Rules{}, rates)
 	first, err := s.Catalog.Create(t.Context(), catalog.New{Name: "cam"})

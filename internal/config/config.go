@@ -35,6 +35,7 @@ type Config struct {
 	MaxBytes     ByteSize // of media on disk; 0: as much as there is
 
 	StreamMaxBytes ByteSize // the same for each stream
+	HLSLowLatency  bool     // every LIVE HLS session is a low-latency one
 
 	LimitsProfile, RatesProfile string
 	Rules                       limits.Rules // the profile with what is set by itself

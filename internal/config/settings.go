@@ -97,6 +97,8 @@ func Settings() []*Setting {
 		{Name: "max-bytes", Arg: "SIZE", Default: []string{"0"}, Doc: "most media on disk; the oldest goes first; 0: no cap", set: size(func(c *Config) *ByteSize { return &c.MaxBytes })},
 		{Name: "stream-max-bytes", Arg: "SIZE", Default: []string{"0"}, Doc: "most media on disk of one stream; the oldest goes first; 0: no cap",
 			set: size(func(c *Config) *ByteSize { return &c.StreamMaxBytes })},
+		{Name: "hls-low-latency", Default: []string{"false"}, Doc: "make every LIVE HLS session a low-latency one; without it a player asks by &LowLatency=1",
+			set: toggle(func(c *Config) *bool { return &c.HLSLowLatency })},
 		{Name: "log-level", Arg: "LEVEL", Default: []string{"info"}, Live: true, Doc: "debug, info, warn or error",
 			set: func(c *Config, v []string) error {
 				if err := c.LogLevel.UnmarshalText([]byte(v[0])); err != nil || strings.ContainsAny(v[0], "+-") {

@@ -453,6 +453,9 @@ type Body struct {
 	*segment
 }
 
+// Size is the body's length in bytes.
+func (b *Body) Size() int64 { return b.size }
+
 func (s *segment) body(kind, etag string) *Body { return &Body{Type: kind, ETag: etag, segment: s} }
 
 // Write answers a request with the body: HEAD, ranges and conditions included.

@@ -2,11 +2,13 @@ package server
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"time"
 
 	"github.com/sluicevideo/sluice/internal/api"
 	"github.com/sluicevideo/sluice/internal/auth"
+	"github.com/sluicevideo/sluice/internal/auth/policy"
 	"github.com/sluicevideo/sluice/internal/catalog"
 	"github.com/sluicevideo/sluice/internal/console"
 	"github.com/sluicevideo/sluice/internal/datadir"
@@ -17,6 +19,7 @@ import (
 	"github.com/sluicevideo/sluice/internal/kms"
 	"github.com/sluicevideo/sluice/internal/limits"
 	"github.com/sluicevideo/sluice/internal/metrics"
+	"github.com/sluicevideo/sluice/internal/playback"
 	"github.com/sluicevideo/sluice/internal/store"
 	"github.com/sluicevideo/sluice/internal/stream"
 )
@@ -31,6 +34,7 @@ type parts struct {
 	auth     *auth.Auth
 	store    *store.Store
 	registry *stream.Registry
+	playback *playback.Playback
 	handler  http.Handler
 	sweeping *sweeping
 }
@@ -95,9 +99,17 @@ func (s *Server) openParts(ctx context.Context) (*parts, error) {
 	}
 	s.closers = append(s.closers, func() error { return p.registry.Close(context.Background()) })
 
+	if p.playback, err = playback.New(playback.Options{
+		Source: playback.FromRegistry(p.registry, p.catalog), Key: root.Derive("playback"), Limits: p.limits, Logger: s.log,
+		LowLatency: s.cfg.HLSLowLatency, Permit: p.permit,
+	}); err != nil {
+		return nil, err
+	}
+	s.closers = append(s.closers, func() error { p.playback.Close(); return nil })
+
 	p.handler = api.New(api.Options{
 		Region: s.cfg.Region, Account: s.cfg.Account, Version: s.o.Version,
-		Catalog: p.catalog, Auth: p.auth, Users: p.auth, Keys: keyring, Limits: p.limits, Keyring: keyring,
+		Catalog: p.catalog, Auth: p.auth, Users: p.auth, Keys: keyring, Limits: p.limits, Playback: p.playback, Keyring: keyring,
 		Ingest:    ingest.New(ingest.Options{Streams: p.registry, Limits: p.limits, Logger: s.log, Events: p.events}),
 		Egress:    egress.New(egress.Options{Streams: p.registry, Limits: p.limits, TokenKey: root.Derive("paging"), Logger: s.log, Events: p.events}),
 		PublicURL: s.cfg.PublicURL, TrustedProxies: s.cfg.TrustedProxies, CORSOrigins: s.cfg.CORSOrigins,
@@ -105,6 +117,24 @@ func (s *Server) openParts(ctx context.Context) (*parts, error) {
 		Fallback: console.Handler(console.Info{Region: s.cfg.Region, Account: s.cfg.Account, Version: s.o.Version}),
 	})
 	return p, nil
+}
+
+// permit is whether an access key may still use the playback sessions that it
+// opened.
+func (p *parts) permit(ctx context.Context, accessKeyID, action string, st *catalog.Stream) error {
+	id, ok := p.auth.Valid(ctx, accessKeyID)
+	if !ok {
+		return errors.New("the access key is gone or inactive")
+	}
+	keys := make(map[string][]string, len(st.Tags))
+	for k, v := range st.Tags {
+		keys["aws:ResourceTag/"+k] = []string{v}
+	}
+	d, err := p.auth.Authorize(ctx, id, policy.Request{Action: action, Resource: st.ARN.String(), Context: keys})
+	if err == nil && !d.Allowed {
+		err = errors.New(d.Reason)
+	}
+	return err
 }
 
 // rootKey finds the key that everything at rest hangs on. A new one is made only
