@@ -47,6 +47,8 @@ Sluice and AWS alike.`,
 		{groupServer, newEnvCommand},
 		{groupManage, newStreamCommand},
 		{groupFiles, newMKVCommand},
+		{groupManage, newUserCommand},
+		{groupManage, newPolicyCommand},
 		{"", newVersionCommand},
 	} {
 		cmd := c.make(env)
