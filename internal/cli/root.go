@@ -45,10 +45,13 @@ Sluice and AWS alike.`,
 	}{
 		{groupServer, newServerCommand},
 		{groupServer, newEnvCommand},
+		{groupMedia, newGetCommand},
+		{groupMedia, newTapCommand},
 		{groupManage, newStreamCommand},
-		{groupFiles, newMKVCommand},
+		{groupManage, newFragmentCommand},
 		{groupManage, newUserCommand},
 		{groupManage, newPolicyCommand},
+		{groupFiles, newMKVCommand},
 		{"", newVersionCommand},
 	} {
 		cmd := c.make(env)

@@ -66,6 +66,8 @@ func (s *Server) openParts(ctx context.Context) (*parts, error) {
 		return nil, err
 	}
 
+	s.closers = append(s.closers, p.catalog.Close)
+
 	if p.auth, err = auth.Open(ctx, p.catalogs, root.Derive("auth"), auth.Options{
 		Region: s.cfg.Region, Account: s.cfg.Account, Root: s.root, Logger: s.log,
 	}); err != nil {

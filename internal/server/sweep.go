@@ -8,6 +8,7 @@ import (
 	"github.com/sluicevideo/sluice"
 	"github.com/sluicevideo/sluice/internal/catalog"
 	"github.com/sluicevideo/sluice/internal/retention"
+	"github.com/sluicevideo/sluice/internal/store"
 )
 
 // sweeping reclaims space until it is stopped.
@@ -39,6 +40,7 @@ func (p *parts) sweep() *sweeping {
 		MaxBytes:       int64(p.s.cfg.MaxBytes),
 		StreamMaxBytes: int64(p.s.cfg.StreamMaxBytes),
 		Logger:         p.s.log,
+		OnCapped:       func(_ sluice.StreamID, c store.Capped) { p.events.FragmentsTrimmed(c.Fragments) },
 	})
 	p.catalog.OnChange(func(s catalog.Stream) {
 		if s.Status == catalog.Deleting {
