@@ -53,6 +53,12 @@ func (c *Client) Register(ctx context.Context, name string, source MediaSource, 
 			in.NALs = from.NALs
 		}
 		in.ByDuration = in.ByDuration || from.ByDuration
+		if in.Start.IsZero() {
+			in.Start = from.Start
+		}
+		if in.Retention != NoRetention && !in.NoAcks {
+			in.Type = max(in.Type, from.Type) // what is not paced has to wait for room
+		}
 		if in.FragmentDuration == 0 {
 			in.FragmentDuration = from.FragmentDuration
 		}

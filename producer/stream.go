@@ -175,12 +175,27 @@ func (t *track) learnSets(annexB []byte) error {
 		if err != nil {
 			return err
 		}
-		cpd = c.Append(nil)
+		cpd = openArrays(c.Append(nil))
 	}
 	t.info.CodecPrivate = cpd
 	t.info.Video = nil
 	t.measure()
 	return nil
+}
+
+// openArrays says in an hvcC record that more parameter sets may follow in the
+// frames (array_completeness 0, ISO/IEC 14496-15 §8.3.3.1.2): they stay in them.
+func openArrays(hvcC []byte) []byte {
+	at := 23
+	for range hvcC[22] {
+		hvcC[at] &^= 0x80
+		n := int(hvcC[at+1])<<8 | int(hvcC[at+2])
+		at += 3
+		for range n {
+			at += 2 + int(hvcC[at])<<8 + int(hvcC[at+1])
+		}
+	}
+	return hvcC
 }
 
 // measure takes the picture's size from the codec private data when the track

@@ -25,6 +25,7 @@ var layers = map[string]struct {
 	"mkv":                    {0, ""},
 	"mkv/ebml":               {0, ""},
 	"internal/codec":         {0, ""},
+	"internal/mp4":           {0, ""},
 	"internal/mediatest":     {0, ""}, // for tests only
 	"fragment":               {1, ""},
 	"internal/event":         {1, "s"},
