@@ -159,7 +159,7 @@ func (a *API) guarded(c *Call, w http.ResponseWriter, r *http.Request) {
 // written by the caller.
 func (a *API) serve(c *Call, w http.ResponseWriter, r *http.Request) error {
 	c.Op = a.table.byPath(r)
-	if c.Op == nil && a.o.Fallback != nil && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+	if c.Op == nil && a.o.Fallback != nil && browses(r) {
 		c.silent = true
 		a.o.Fallback.ServeHTTP(w, r)
 		return nil
@@ -216,6 +216,13 @@ func (a *API) serve(c *Call, w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return c.writeJSON(http.StatusOK, out)
+}
+
+// browses reports whether a request that no row matches is for the console: GET
+// and HEAD, except the Query protocol's calls by GET.
+func browses(r *http.Request) bool {
+	return (r.Method == http.MethodGet || r.Method == http.MethodHead) &&
+		!(r.URL.Path == "/" && r.URL.RawQuery != "" && r.URL.Query().Has("Action"))
 }
 
 var errPanic = errors.New("handler panicked")

@@ -326,12 +326,13 @@ func TestFallback(t *testing.T) {
 	s := start(t, func(o *api.Options) {
 		o.Fallback = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("console " + r.URL.Path)) })
 	})
-	for method, want := range map[string]int{http.MethodGet: 200, http.MethodPost: 403} {
-		req := httptest.NewRequestWithContext(t.Context(), method, "/streams/cam", nil)
+	for call, want := range map[string]int{"GET /streams/cam": 200, "HEAD /": 200, "GET /?theme=dark": 200, "POST /streams/cam": 403, "GET /?Action=ListUsers": 403} {
+		method, target, _ := strings.Cut(call, " ")
+		req := httptest.NewRequestWithContext(t.Context(), method, target, nil)
 		w := httptest.NewRecorder()
 		s.Config.Handler.ServeHTTP(w, req)
 		if w.Code != want {
-			t.Errorf("%s: %d %s", method, w.Code, w.Body)
+			t.Errorf("%s: %d %s", call, w.Code, w.Body)
 		}
 	}
 }

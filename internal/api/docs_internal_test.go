@@ -110,6 +110,7 @@ func document(rows []*Operation) string {
 		fmt.Fprintf(&b, "| `%s` | %d |\n", c, statuses[c])
 	}
 	fmt.Fprintf(&b, "| `%s` | 500 |\n", sluice.InternalFailure)
+	b.WriteString(differences)
 	b.WriteString(limitsIntro)
 	figureTable(&b, "Rules", "none", limits.Rules{}.Figures())
 	figureTable(&b, "Rates", "off", limits.Rates{}.Figures())
@@ -197,6 +198,25 @@ or, for errors before an operation is reached, {"message": "..."}.
 Members are case-exact and unknown ones are passed over. null is as good as absent, and an empty body or null as
 good as {}. Whole numbers may be written as 24, 24.0 or 2.4E1. Times are seconds since the epoch (whole, decimal or
 scientific) or ISO 8601. Where a stream is named, StreamName or StreamARN must be given; both must agree.
+`
+
+const differences = `
+## Differences from the guide and from AWS
+
+- A missing permission answers 403 AccessDeniedException, as the service does; the models' 401 NotAuthorizedException is
+  never raised. Who may not see a stream gets the same answer whether it exists or not.
+- CreateStream, UpdateStream and UpdateDataRetention are complete when they answer; the statuses CREATING and UPDATING
+  never show. DELETING lasts until the media is removed; until then CreateStream of the name, UpdateStream,
+  UpdateDataRetention and DeleteStream raise ResourceInUseException, and data calls and tags ResourceNotFoundException.
+- UpdateDataRetention adds or subtracts. The guide says the value replaces the retention: ` + "`--limits guide`" + ` does that.
+- StreamLimitExceededException and FragmentLimitExceeded of the guide are in no SDK; the exceptions of the model are
+  raised in their place: ClientLimitExceededException, AccountStreamLimitExceededException, ConnectionLimitExceededException.
+- InvalidDeviceException and DeviceStreamLimitExceededException are never raised: devices are names only.
+- Tag keys that begin with aws: are refused in every case of letters.
+- Bodies over 256 KiB (512 KiB for IAM and STS) answer 413, bodies that stop arriving for 30 seconds 408.
+- A path that no operation has answers 404 UnknownOperationException after the signature is verified; the service has
+  been seen to answer 200 with an error inside.
+- There is one storage tier, HOT.
 `
 
 const limitsIntro = `
