@@ -51,7 +51,7 @@ func TestErrorsOfTheDoor(t *testing.T) {
 		{"not served", "/createSignalingChannel", "ROOT", `{}`, 501, "UnsupportedOperationException", `{"Message":"CreateSignalingChannel is not supported by Sluice 1.2.3."}`},
 		{"too large", "/describeStream", "ROOT", `{"StreamName":"` + strings.Repeat("x", 300<<10) + `"}`, 413, "RequestEntityTooLargeException", `{"message":"request body: at most 262144 bytes"}`},
 		{"service", "/describeStream", "ROOT", ``, 400, "InvalidArgumentException", `{"Message":"StreamName, StreamARN: one of them must be given"}`},
-		{"query action", "/?Action=Nothing&Version=2010-05-08", "ROOT", ``, 404, "UnknownOperationException", `<ErrorResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><Error><Type>Sender</Type><Code>InvalidAction</Code>`},
+		{"query action", "/?Action=Nothing&Version=2010-05-08", "ROOT", ``, 400, "UnknownOperationException", `<ErrorResponse xmlns="https://iam.amazonaws.com/doc/2010-05-08/"><Error><Type>Sender</Type><Code>InvalidAction</Code>`},
 	} {
 		res, body := s.post(t, tc.path, tc.user, tc.body)
 		if res.StatusCode != tc.status || res.Header.Get("x-amzn-ErrorType") != tc.exception || !strings.HasPrefix(body, tc.answer) {

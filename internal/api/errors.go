@@ -193,8 +193,11 @@ func (c *Call) writeQueryException(e exception) {
 	if code == "" {
 		code = string(e.code)
 	}
-	if e.status >= 500 {
+	switch {
+	case e.status >= 500:
 		who = "Receiver"
+	case e.code == sluice.UnknownOperation:
+		e.status = 400 // InvalidAction (guide, Common Errors)
 	}
 	namespace := iamNamespace
 	if c.Op != nil && c.Op.Service == "sts" || c.Form.Get("Version") == "2011-06-15" {

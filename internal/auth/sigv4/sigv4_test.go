@@ -25,6 +25,7 @@ import (
 
 	"github.com/sluicevideo/sluice"
 	"github.com/sluicevideo/sluice/internal/auth/sigv4"
+	"github.com/sluicevideo/sluice/internal/mediatest"
 )
 
 // The example pair of the AWS documentation.
@@ -51,23 +52,12 @@ func newVerifier(at time.Time) *sigv4.Verifier {
 
 var kinesisvideo = []string{"kinesisvideo"}
 
-func mediaDir(t testing.TB) string {
-	dir := os.Getenv("SLUICE_MEDIA")
-	if dir == "" {
-		dir = filepath.Join("..", "..", "..", "..", "shared", "media")
-	}
-	if _, err := os.Stat(dir); err != nil {
-		t.Skipf("no recordings: %v (SLUICE_MEDIA names their folder)", err)
-	}
-	return dir
-}
-
 // The requests that an unmodified native producer sent, byte for byte.
 func TestRecordedRequests(t *testing.T) {
 	t.Parallel()
-	files, err := filepath.Glob(filepath.Join(mediaDir(t), "putmedia-captures", "*.http"))
+	files, err := filepath.Glob(filepath.Join(mediatest.Dir(t), "putmedia-captures", "*.http"))
 	if err != nil || len(files) == 0 {
-		t.Skipf("no recorded requests in %s", mediaDir(t))
+		t.Skipf("no recorded requests in %s (set SLUICE_MEDIA)", mediatest.Dir(t))
 	}
 	for _, file := range files {
 		t.Run(filepath.Base(file), func(t *testing.T) {
@@ -307,11 +297,7 @@ func TestHeadersThatTheServerConsumes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(mediaDir(t), "putmedia-captures", "control-plane-5-putMedia-with-session-token.request-head.http")
-	head, err := os.ReadFile(file)
-	if err != nil {
-		t.Skip(err)
-	}
+	head := mediatest.File(t, "putmedia-captures/control-plane-5-putMedia-with-session-token.request-head.http")
 	errs := make(chan error, 1)
 	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, err := newVerifier(now).Verify(r, sigv4.Call{Streaming: true, Services: kinesisvideo}, secrets)
