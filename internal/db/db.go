@@ -31,6 +31,9 @@ type Options struct {
 	// ManualCheckpoint leaves moving the write-ahead log into the file to the
 	// caller (see DB.Checkpoint), for writers whose commits must not wait for it.
 	ManualCheckpoint bool
+	// ReadOnly changes nothing, also when the file's own writer is another process
+	// that is running; Update and Migrate fail. The file must be there.
+	ReadOnly bool
 	// Exclusive keeps the file locked by this process alone, which needs no
 	// shared memory: file systems written in Go have none. Readers then share
 	// the writer's one connection.
@@ -56,6 +59,11 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 			q.Set("vfs", o.VFS)
 		}
 		q.Add("_pragma", "busy_timeout(10000)")
+		if o.ReadOnly {
+			q.Set("mode", "ro")
+			q.Add("_pragma", "temp_store(memory)")
+			return "file:" + (&url.URL{Path: o.Path}).EscapedPath() + "?" + q.Encode()
+		}
 		if o.Exclusive {
 			q.Add("_pragma", "locking_mode(exclusive)")
 		}
@@ -96,6 +104,9 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		d.read.SetMaxOpenConns(o.Readers)
 		d.read.SetMaxIdleConns(o.Readers)
 		d.read.SetConnMaxIdleTime(10 * time.Minute)
+	}
+	if o.ReadOnly {
+		return d, nil
 	}
 	_, err = write.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS migrations (
 		component TEXT NOT NULL, step INTEGER NOT NULL, applied_ms INTEGER NOT NULL, PRIMARY KEY (component, step))`)

@@ -23,7 +23,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -374,6 +373,3 @@ func (b *Blob) Corrupt(err error) error {
 
 // Close lets go of the file. It may be called twice.
 func (b *Blob) Close() error { return b.rec.Close() }
-
-// indexPath is where the index of a media directory lies: beside it.
-func indexPath(dir string) string { return filepath.Join(filepath.Dir(dir), "index.db") }

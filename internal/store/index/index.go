@@ -64,8 +64,25 @@ func Open(ctx context.Context, d *db.DB) (*Index, error) {
 	return x, nil
 }
 
+// OpenReadOnly reads the tables as they are, in a database that may belong to a
+// running server. Only reading methods work.
+func OpenReadOnly(ctx context.Context, d *db.DB) (*Index, error) {
+	var step int
+	err := d.View().QueryRowContext(ctx, `SELECT COALESCE(MAX(step), 0) FROM migrations WHERE component = 'store'`).Scan(&step)
+	if err == nil && step != len(steps) {
+		err = fmt.Errorf("its tables are at step %d, this program reads step %d", step, len(steps))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("index %s: %w", d.Path(), err)
+	}
+	return &Index{db: d}, nil
+}
+
 // Close lets go of what Open prepared; the database is its owner's.
 func (x *Index) Close() error {
+	if x.insert == nil {
+		return nil
+	}
 	return errors.Join(x.insert.Close(), x.openFile.Close(), x.closeFile.Close(), x.lengthen.Close())
 }
 
