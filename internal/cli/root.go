@@ -45,6 +45,7 @@ Sluice and AWS alike.`,
 	}{
 		{groupServer, newServerCommand},
 		{groupServer, newEnvCommand},
+		{groupMedia, newPutCommand},
 		{groupMedia, newGetCommand},
 		{groupMedia, newTapCommand},
 		{groupManage, newStreamCommand},
