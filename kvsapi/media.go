@@ -15,6 +15,7 @@ type Media struct {
 	io.ReadCloser
 	ContentType string // video/webm, video/mp4
 	RequestID   string
+	Length      int64 // bytes that will come; -1: not known
 }
 
 type startSelector struct {
@@ -155,5 +156,6 @@ func (c *Client) media(resp *http.Response, err error) (*Media, error) {
 		ReadCloser:  resp.Body,
 		ContentType: resp.Header.Get("Content-Type"),
 		RequestID:   resp.Header.Get("X-Amzn-Requestid"),
+		Length:      resp.ContentLength,
 	}, nil
 }

@@ -26,11 +26,27 @@ type HLSInput struct {
 	DisplayTimestamp bool
 	Expires          time.Duration
 	MaxFragments     int
+	// SkipUnsupported, of Sluice only, leaves out sound that HLS cannot carry
+	// instead of refusing the session; AWS passes over it.
+	SkipUnsupported bool
 }
 
 // GetHLSStreamingSessionURL returns the URL of a master playlist. Whoever has the
 // URL can play: it carries a token.
 func (c *Client) GetHLSStreamingSessionURL(ctx context.Context, in *HLSInput) (string, error) {
+	s, err := c.HLSSession(ctx, in)
+	return s.URL, err
+}
+
+// StreamingSession is an opened session.
+type StreamingSession struct {
+	URL string
+	// Skipped is the codec of sound that was left out; "": none was.
+	Skipped string
+}
+
+// HLSSession is GetHLSStreamingSessionURL with what Sluice says beside the URL.
+func (c *Client) HLSSession(ctx context.Context, in *HLSInput) (StreamingSession, error) {
 	w := struct {
 		streamName
 		PlaybackMode                    string            `json:",omitempty"`
@@ -40,13 +56,14 @@ func (c *Client) GetHLSStreamingSessionURL(ctx context.Context, in *HLSInput) (s
 		DisplayFragmentTimestamp        string            `json:",omitempty"`
 		Expires                         int64             `json:",omitempty"`
 		MaxMediaPlaylistFragmentResults int               `json:",omitempty"`
+		SkipUnsupported                 bool              `json:",omitempty"`
 	}{
 		nameOf(in.Stream), in.Mode, rangeSelector(in.Clock, in.From, in.To), in.Container, in.Discontinuity,
-		display(in.DisplayTimestamp), int64(in.Expires / time.Second), in.MaxFragments,
+		display(in.DisplayTimestamp), int64(in.Expires / time.Second), in.MaxFragments, in.SkipUnsupported,
 	}
-	var out struct{ HLSStreamingSessionURL string }
+	var out struct{ HLSStreamingSessionURL, SkippedCodec string }
 	err := c.postJSON(ctx, in.Stream, apiGetHLS, "GetHLSStreamingSessionURL", "/getHLSStreamingSessionURL", w, &out)
-	return out.HLSStreamingSessionURL, err
+	return StreamingSession{out.HLSStreamingSessionURL, out.SkippedCodec}, err
 }
 
 // DASHInput asks for a DASH session. What is left zero is the server's default.
@@ -59,11 +76,18 @@ type DASHInput struct {
 	DisplayNumber    bool
 	Expires          time.Duration
 	MaxFragments     int
+	SkipUnsupported  bool // as in HLSInput
 }
 
 // GetDASHStreamingSessionURL returns the URL of a manifest. Whoever has the URL
 // can play: it carries a token.
 func (c *Client) GetDASHStreamingSessionURL(ctx context.Context, in *DASHInput) (string, error) {
+	s, err := c.DASHSession(ctx, in)
+	return s.URL, err
+}
+
+// DASHSession is GetDASHStreamingSessionURL with what Sluice says beside the URL.
+func (c *Client) DASHSession(ctx context.Context, in *DASHInput) (StreamingSession, error) {
 	w := struct {
 		streamName
 		PlaybackMode               string            `json:",omitempty"`
@@ -72,13 +96,14 @@ func (c *Client) GetDASHStreamingSessionURL(ctx context.Context, in *DASHInput) 
 		DisplayFragmentNumber      string            `json:",omitempty"`
 		Expires                    int64             `json:",omitempty"`
 		MaxManifestFragmentResults int               `json:",omitempty"`
+		SkipUnsupported            bool              `json:",omitempty"`
 	}{
 		nameOf(in.Stream), in.Mode, rangeSelector(in.Clock, in.From, in.To),
-		display(in.DisplayTimestamp), display(in.DisplayNumber), int64(in.Expires / time.Second), in.MaxFragments,
+		display(in.DisplayTimestamp), display(in.DisplayNumber), int64(in.Expires / time.Second), in.MaxFragments, in.SkipUnsupported,
 	}
-	var out struct{ DASHStreamingSessionURL string }
+	var out struct{ DASHStreamingSessionURL, SkippedCodec string }
 	err := c.postJSON(ctx, in.Stream, apiGetDASH, "GetDASHStreamingSessionURL", "/getDASHStreamingSessionURL", w, &out)
-	return out.DASHStreamingSessionURL, err
+	return StreamingSession{out.DASHStreamingSessionURL, out.SkippedCodec}, err
 }
 
 func display(yes bool) string {

@@ -28,7 +28,7 @@ func (a *API) playbackRows() []Operation {
 		call(Operation{
 			Name: "GetHLSStreamingSessionURL", Class: limits.HLSSession, Input: hlsInput{}, JSON: a.hlsSession, Errors: errors,
 			Doc: "Any client may append &LowLatency=1 to the URL of a LIVE session for low-latency HLS. " +
-				"SkipUnsupported (true), which the service does not have, leaves out sound that HLS here cannot carry instead of refusing the session.",
+				"SkipUnsupported (true), which the service does not have, leaves out sound that HLS here cannot carry instead of refusing the session, and SkippedCodec in the answer names it.",
 		}),
 		call(Operation{
 			Name: "GetDASHStreamingSessionURL", Class: limits.DASHSession, Input: dashInput{}, JSON: a.dashSession, Errors: errors,
@@ -167,13 +167,13 @@ type dashInput struct {
 	SkipUnsupported            bool
 }
 
-func (a *API) open(ctx context.Context, c *Call, r *playback.Request, selector *playbackSelector, expires, most *int64) (string, error) {
+func (a *API) open(ctx context.Context, c *Call, r *playback.Request, selector *playbackSelector, expires, most *int64) (token string, session *playback.Session, err error) {
 	if a.o.Playback == nil {
-		return "", errNoPlayback()
+		return "", nil, errNoPlayback()
 	}
 	s, err := c.Stream(ctx)
 	if err != nil {
-		return "", err
+		return "", nil, err
 	}
 	r.Stream, r.AccessKeyID = s, c.Identity.AccessKeyID
 	if selector != nil {
@@ -189,32 +189,37 @@ func (a *API) open(ctx context.Context, c *Call, r *playback.Request, selector *
 	if most != nil {
 		r.MaxResults = *most
 	}
-	token, _, err := a.o.Playback.Open(ctx, r)
-	return token, err
+	return a.o.Playback.Open(ctx, r)
 }
 
 func (a *API) hlsSession(ctx context.Context, c *Call) (any, error) {
 	in := c.Input.(*hlsInput)
-	token, err := a.open(ctx, c, &playback.Request{
+	token, session, err := a.open(ctx, c, &playback.Request{
 		Protocol: playback.HLS, PlaybackMode: in.PlaybackMode, Container: in.ContainerFormat, DiscontinuityMode: in.DiscontinuityMode,
 		DisplayTimestamp: in.DisplayFragmentTimestamp, SkipUnsupported: in.SkipUnsupported,
 	}, in.HLSFragmentSelector, in.Expires, in.MaxMediaPlaylistFragmentResults)
 	if err != nil {
 		return nil, err
 	}
-	return struct{ HLSStreamingSessionURL string }{c.BaseURL() + "/hls/v1/" + playback.MasterPlaylist + "?SessionToken=" + token}, nil
+	return struct {
+		HLSStreamingSessionURL string
+		SkippedCodec           string `json:",omitempty"`
+	}{c.BaseURL() + "/hls/v1/" + playback.MasterPlaylist + "?SessionToken=" + token, session.Skipped}, nil
 }
 
 func (a *API) dashSession(ctx context.Context, c *Call) (any, error) {
 	in := c.Input.(*dashInput)
-	token, err := a.open(ctx, c, &playback.Request{
+	token, session, err := a.open(ctx, c, &playback.Request{
 		Protocol: playback.DASH, PlaybackMode: in.PlaybackMode, DisplayTimestamp: in.DisplayFragmentTimestamp,
 		DisplayNumber: in.DisplayFragmentNumber, SkipUnsupported: in.SkipUnsupported,
 	}, in.DASHFragmentSelector, in.Expires, in.MaxManifestFragmentResults)
 	if err != nil {
 		return nil, err
 	}
-	return struct{ DASHStreamingSessionURL string }{c.BaseURL() + "/dash/v1/" + playback.Manifest + "?SessionToken=" + token}, nil
+	return struct {
+		DASHStreamingSessionURL string
+		SkippedCodec            string `json:",omitempty"`
+	}{c.BaseURL() + "/dash/v1/" + playback.Manifest + "?SessionToken=" + token, session.Skipped}, nil
 }
 
 type clipInput struct {

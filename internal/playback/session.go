@@ -263,9 +263,11 @@ func (p *Playback) describe(ctx context.Context, s *Session, list []store.Entry)
 		return err
 	}
 	operation := (&Request{Protocol: s.Protocol}).operation()
-	if _, err := choose(sh.tracks, s.demands(operation)); err != nil {
+	sel, err := choose(sh.tracks, s.demands(operation))
+	if err != nil {
 		return err
 	}
+	s.Skipped = sel.skipped
 	s.First, s.Position, s.Print = e.Number.Sequence(), e.Position, sh.print
 	if s.Frame = sh.frame; s.Frame == 0 {
 		// One frame that does not say how long it lasts: until the next fragment.

@@ -82,6 +82,8 @@ type Session struct {
 
 	// ID tells sessions apart, for limits and records: it is no secret.
 	ID string
+	// Skipped is the codec of sound that is left out; set by Open only.
+	Skipped string
 }
 
 // unixMs is a time in a token; 0 stands for none.
