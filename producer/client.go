@@ -15,7 +15,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 
 	"github.com/sluicevideo/sluice/kvsapi"
@@ -51,11 +50,13 @@ type Client struct {
 	opts   Options
 	log    *slog.Logger
 	api    *kvsapi.Client
-	creds  aws.CredentialsProvider
+	creds  *credentialCache
 	http   *http.Transport // nil when the caller gave an HTTPClient
 	store  *store
 	events eventQueue
 	ready  sync.Once
+	stop   context.CancelFunc // ends what runs beside the streams
+	wg     sync.WaitGroup
 
 	mu       sync.Mutex
 	streams  map[string]*Stream
@@ -108,7 +109,11 @@ func New(ctx context.Context, opts Options) (*Client, error) {
 		c.http = transport(b.GetTransport())
 		cfg.HTTPClient = &http.Client{Transport: c.http}
 	}
-	c.creds = cfg.Credentials
+	c.creds = newCredentialCache(cfg.Credentials, c.log, c.events.send)
+	cfg.Credentials = c.creds
+	refresh, stop := context.WithCancel(context.Background())
+	c.stop = stop
+	c.wg.Go(func() { c.creds.run(refresh) })
 	c.api = kvsapi.NewFromConfig(cfg, endpoint)
 	return c, nil
 }
@@ -228,6 +233,8 @@ func (c *Client) Close(ctx context.Context) error {
 		})
 	}
 	wg.Wait()
+	c.stop()
+	c.wg.Wait()
 	if c.http != nil {
 		c.http.CloseIdleConnections()
 	}
@@ -322,7 +329,7 @@ func (c *Client) sessionLife(ctx context.Context) (time.Duration, error) {
 		c.mu.Unlock()
 		left := time.Until(creds.Expires)
 		if left <= 0 {
-			return 0, wrap(StatusInvalidTokenExpiration, errors.New("the credentials have expired"))
+			return 0, wrap(StatusInvalidTokenExpiration, errExpired)
 		}
 		life = min(life, max(left, minTokenLife))
 	}
@@ -332,12 +339,10 @@ func (c *Client) sessionLife(ctx context.Context) (time.Duration, error) {
 	return life, nil
 }
 
-// forgetCredentials makes the provider fetch them again.
-func (c *Client) forgetCredentials() {
-	if p, ok := c.creds.(interface{ Invalidate() }); ok {
-		p.Invalidate()
-	}
-}
+// forgetCredentials makes the next call fetch them again.
+func (c *Client) forgetCredentials() { c.creds.refuse() }
+
+var errExpired = errors.New("the credentials have expired")
 
 func randomName() string {
 	var b [8]byte

@@ -97,10 +97,7 @@ func kindOf(err error) failure {
 	}
 	var e *Error
 	if errors.As(err, &e) {
-		switch e.Status {
-		case StatusGetStreamingTokenCallFailed:
-			return failAuth
-		case StatusStreamIsBeingDeleted:
+		if e.Status == StatusStreamIsBeingDeleted {
 			return failGone
 		}
 	}

@@ -19,6 +19,12 @@ type (
 	// (StorageOverflowPressureFunc). Reported once, and again after it was relieved
 	// to 10 %.
 	StoragePressure struct{ Remaining int64 }
+	// CredentialsFailed: no new credentials could be had. Those at hand are used
+	// until they expire.
+	CredentialsFailed struct {
+		Err     error
+		Expires time.Time // of those at hand; zero: none, or never
+	}
 	// StreamReady: the stream exists and has an endpoint (StreamReadyFunc).
 	StreamReady struct{ ARN string }
 	// SessionOpened: a PutMedia session takes media.
@@ -100,6 +106,7 @@ type (
 )
 
 func (ClientReady) event()       {}
+func (CredentialsFailed) event() {}
 func (StoragePressure) event()   {}
 func (StreamReady) event()       {}
 func (SessionOpened) event()     {}
