@@ -57,6 +57,11 @@ Sluice and AWS alike.`,
 		{groupManage, newUserCommand},
 		{groupManage, newPolicyCommand},
 		{groupFiles, newMKVCommand},
+		{groupFiles, newInspectCommand},
+		{groupFiles, newFsckCommand},
+		{groupFiles, newReindexCommand},
+		{groupFiles, newBackupCommand},
+		{groupFiles, newRestoreCommand},
 		{"", newVersionCommand},
 	} {
 		cmd := c.make(env)
