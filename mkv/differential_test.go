@@ -167,7 +167,7 @@ type packet struct {
 func TestDifferential(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
-		t.Skip("-short: makes files with other programs")
+		t.Skip("go test -short")
 	}
 	tool(t, "ffmpeg")
 	probe := tool(t, "ffprobe")

@@ -108,7 +108,7 @@ type Event struct {
 // Payload is an element's data, for Data events that are First and Last.
 func (e *Event) Payload() []byte { return e.Raw[e.Header:] }
 
-// End is the offset behind the element; -1 while it is not known.
+// EndOffset is the offset behind the element; -1 while it is not known.
 func (e *Event) EndOffset() int64 {
 	if e.Size == ebml.UnknownSize {
 		return -1

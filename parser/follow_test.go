@@ -29,12 +29,11 @@ type service struct {
 	last  int // fragments of one answer
 
 	batches  [][]int
-	page     int
 	inFlight int
 	most     int
 }
 
-var breaks = errors.New("connection reset by peer")
+var errBreaks = errors.New("connection reset by peer")
 
 type body struct {
 	io.Reader
@@ -93,13 +92,13 @@ func TestFollowerLosesAndRepeatsNothing(t *testing.T) {
 				case 0:
 					return out, nil // ends properly
 				case 1:
-					return nil, breaks // no answer at all
+					return nil, errBreaks // no answer at all
 				case 2:
 					return nil, &kvsapi.APIError{Code: sluice.ConnectionLimitExceeded, Status: 400}
 				case 3: // the same once more, as after a server's restart
-					return append(chunk(5, 5, "frame", "other"), out[:rnd.IntN(len(out))]...), breaks
+					return append(chunk(5, 5, "frame", "other"), out[:rnd.IntN(len(out))]...), errBreaks
 				}
-				return out[:rnd.IntN(len(out))], breaks
+				return out[:rnd.IntN(len(out))], errBreaks
 			}}
 			f := &parser.Follower{Client: s, Stream: sluice.StreamRef{Name: "cam"}, From: sluice.StartSelector{Type: sluice.SelectEarliest}}
 			next := 5
@@ -124,7 +123,7 @@ func TestFollowerFromNowGoesOnWhereItBegan(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &service{first: 40, last: 2, cut: func(call int, out []byte) ([]byte, error) {
 			if call == 0 {
-				return out[:len(out)*35/100], breaks
+				return out[:len(out)*35/100], errBreaks
 			}
 			return out, nil
 		}}
@@ -192,7 +191,7 @@ func TestFollowerStops(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 			defer cancel()
-			s := &service{cut: func(int, []byte) ([]byte, error) { return nil, breaks }}
+			s := &service{cut: func(int, []byte) ([]byte, error) { return nil, errBreaks }}
 			for _, err := range (&parser.Follower{Client: s}).Fragments(ctx) {
 				if !errors.Is(err, context.DeadlineExceeded) {
 					t.Error(err)
@@ -285,9 +284,9 @@ func TestFetchListKeepsTheOrder(t *testing.T) {
 		s := &service{cut: func(call int, out []byte) ([]byte, error) {
 			switch call % 4 {
 			case 1:
-				return nil, breaks
+				return nil, errBreaks
 			case 2:
-				return out[:len(out)*2/3], breaks
+				return out[:len(out)*2/3], errBreaks
 			}
 			return out, nil
 		}}
