@@ -236,9 +236,14 @@ func laceSizes(sizes []int, lacing Lacing, b []byte, total, most int) (_ []int, 
 				if c != 255 {
 					break
 				}
+				if size > total {
+					return sizes, 0, ErrLacing
+				}
 			}
 			sizes = append(sizes, size)
-			sum += size
+			if sum += size; sum > total { // at once, so that no sum can overflow
+				return sizes, 0, ErrLacing
+			}
 		}
 	case LacingEBML:
 		size := int64(0)
@@ -263,7 +268,9 @@ func laceSizes(sizes []int, lacing Lacing, b []byte, total, most int) (_ []int, 
 				return sizes, 0, ErrLacing
 			}
 			sizes = append(sizes, int(size))
-			sum += int(size)
+			if sum += int(size); sum > total {
+				return sizes, 0, ErrLacing
+			}
 		}
 	}
 	last := total - n - sum
