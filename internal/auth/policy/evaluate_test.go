@@ -285,3 +285,17 @@ func BenchmarkEvaluate50(b *testing.B) {
 		}
 	}
 }
+
+func BenchmarkParse50(b *testing.B) {
+	var s []string
+	for i := range 50 {
+		s = append(s, fmt.Sprintf(`{"Effect":"Allow","Action":["kinesisvideo:Get*"],"Resource":"arn:aws:kinesisvideo:*:123456789012:stream/cam-%d/*"}`, i))
+	}
+	text := []byte(statements(strings.Join(s, ",")))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := policy.Parse(text); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -147,7 +147,7 @@ func (r *reader) value(depth int) (*node, *fault) {
 }
 
 func (r *reader) object(depth int) (*node, *fault) {
-	n := &node{kind: isObject, start: r.at}
+	n := &node{kind: isObject, start: r.at, names: make([]node, 0, 4), items: make([]node, 0, 4)}
 	r.at++
 	for {
 		r.space()
@@ -240,18 +240,24 @@ func (r *reader) more(closing byte) (bool, *fault) {
 
 func (r *reader) str() (*node, *fault) {
 	n := &node{kind: isString, start: r.at}
+	escaped := false
 	for r.at++; ; r.at++ {
 		if r.at >= len(r.text) {
 			return nil, failAt(n.start, "", "a string without its closing quote")
 		}
 		switch c := r.text[r.at]; {
 		case c == '\\':
+			escaped = true
 			r.at++
 		case c < ' ':
 			return nil, failAt(r.at, "", "%q inside a string", c)
 		case c == '"':
 			r.at++
 			n.end = r.at
+			if !escaped {
+				n.text = string(r.text[n.start+1 : n.end-1])
+				return n, nil
+			}
 			if err := json.Unmarshal(r.text[n.start:n.end], &n.text); err != nil {
 				return nil, failAt(n.start, "", "a string with a wrong escape")
 			}

@@ -2,6 +2,8 @@ package policy
 
 import (
 	"fmt"
+	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -64,13 +66,14 @@ func parse(text []byte) (*Document, *fault) {
 	}
 	p := &parser{lines: linesOf(text), variables: d.Version == "2012-10-17"}
 	seen := map[string]bool{}
+	d.Statements = make([]Statement, 0, len(list.items))
 	for i := range list.items {
 		s, err := p.statement(&list.items[i], i)
 		if err != nil {
 			return nil, err
 		}
 		if s.SID != "" && seen[s.SID] {
-			return nil, failAt(list.items[i].member("Sid").start, fmt.Sprintf("Statement[%d].Sid", i), "%q is the Sid of another statement too", s.SID)
+			return nil, failAt(list.items[i].member("Sid").start, "Statement["+strconv.Itoa(i)+"].Sid", "%q is the Sid of another statement too", s.SID)
 		}
 		seen[s.SID] = true
 		d.Statements = append(d.Statements, *s)
@@ -86,7 +89,7 @@ type parser struct {
 }
 
 func (p *parser) statement(n *node, index int) (*Statement, *fault) {
-	path := fmt.Sprintf("Statement[%d]", index)
+	path := "Statement[" + strconv.Itoa(index) + "]"
 	if n.kind != isObject {
 		return nil, failAt(n.start, path, "must be an object, not %s", kindNames[n.kind])
 	}
@@ -141,28 +144,30 @@ func (p *parser) set(n *node, path, name string, one func(string) (pattern, erro
 	case v == nil:
 		v, name, out.not = not, "Not"+name, true
 	}
-	path += "." + name
 	values := []node{*v}
 	if v.kind == isList {
 		if values = v.items; len(values) == 0 {
-			return out, failAt(v.start, path, "is empty")
+			return out, failAt(v.start, path+"."+name, "is empty")
 		}
 	}
+	out.patterns = make([]pattern, 0, len(values))
 	for i := range values {
-		at := path
-		if v.kind == isList {
-			at = fmt.Sprintf("%s[%d]", path, i)
+		at := func() string { // made only for an error
+			if v.kind == isList {
+				return fmt.Sprintf("%s.%s[%d]", path, name, i)
+			}
+			return path + "." + name
 		}
 		item := &values[i]
 		if item.kind != isString {
-			return out, failAt(item.start, at, "must be a string, not %s", kindNames[item.kind])
+			return out, failAt(item.start, at(), "must be a string, not %s", kindNames[item.kind])
 		}
 		if len(item.text) > maxString {
-			return out, failAt(item.start, at, "has %d bytes, at most %d are allowed", len(item.text), maxString)
+			return out, failAt(item.start, at(), "has %d bytes, at most %d are allowed", len(item.text), maxString)
 		}
 		c, err := one(item.text)
 		if err != nil {
-			return out, failAt(item.start, at, "%v", err)
+			return out, failAt(item.start, at(), "%v", err)
 		}
 		if c.kind == matchVariable {
 			p.contextual = true
@@ -205,6 +210,9 @@ func (p *parser) resource(s string) (pattern, error) {
 // end are any (IAM User Guide, "Resource"), and the guide's older ARN of a
 // stream becomes today's.
 func completeARN(s string) string {
+	if strings.Count(s, ":") >= 5 && !strings.Contains(s, "${") && !strings.Contains(s, ":kinesis-video:") {
+		return s // as nearly all are
+	}
 	fields := splitARN(s)
 	for len(fields) < 6 {
 		fields = append(fields, "*")
@@ -242,24 +250,23 @@ func splitARN(s string) []string {
 func onlyNames(n *node, path string, allowed ...string) *fault {
 	for i := range n.names {
 		name := &n.names[i]
-		known := false
+		if slices.Contains(allowed, name.text) {
+			continue
+		}
 		hint := ""
 		for _, a := range allowed {
-			known = known || a == name.text
 			if strings.EqualFold(a, name.text) || strings.EqualFold(a, name.text+"s") || strings.EqualFold(a+"s", name.text) {
 				hint = "; it is spelled " + a
 			}
 		}
-		if !known {
-			at := name.text
-			if len(at) > 64 {
-				at = at[:64]
-			}
-			if path != "" {
-				at = path + "." + at
-			}
-			return failAt(name.start, at, "is no element of a policy%s", hint)
+		at := name.text
+		if len(at) > 64 {
+			at = at[:64]
 		}
+		if path != "" {
+			at = path + "." + at
+		}
+		return failAt(name.start, at, "is no element of a policy%s", hint)
 	}
 	return nil
 }

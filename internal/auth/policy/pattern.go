@@ -47,6 +47,7 @@ type piece struct {
 func compile(source string, wild, variables bool) (pattern, error) {
 	p := pattern{source: source}
 	var b strings.Builder
+	b.Grow(len(source))
 	var pieces []piece
 	for i := 0; i < len(source); {
 		c := source[i]
