@@ -47,8 +47,7 @@ type put struct {
 	tracks    map[uint32]bool // seen in the open fragment
 	earliest  time.Duration   // frames of the open fragment
 	latest    time.Duration
-	previous  time.Duration // latest frame of the fragments before
-	any       bool          // a fragment was complete
+	order     order
 	fragments int
 	bytes     int64
 
@@ -312,7 +311,7 @@ func (p *put) take(ctx context.Context, rd *fragment.Reader, rules limits.Rules)
 			}
 		case fragment.Begin:
 			p.clusters.Store(true)
-			if end, over := p.begin(ctx, ev); over {
+			if end, over := p.begin(ctx, ev, rules); over {
 				return end, true
 			}
 		case fragment.Elements:
@@ -346,7 +345,7 @@ func fail(c sluice.AckErrorCode, format string, args ...any) error {
 
 // begin takes in a Cluster whose timecode has been read. All that can be said of
 // it by its timecode is said before it has a number.
-func (p *put) begin(ctx context.Context, ev fragment.Event) (end outcome, over bool) {
+func (p *put) begin(ctx context.Context, ev fragment.Event, rules limits.Rules) (end outcome, over bool) {
 	refuse := func(c sluice.AckErrorCode, format string, args ...any) (outcome, bool) {
 		return outcome{code: code(c), timecode: ev.Timecode, timed: true, reason: fmt.Errorf(format, args...)}, true
 	}
@@ -356,8 +355,9 @@ func (p *put) begin(ctx context.Context, ev fragment.Event) (end outcome, over b
 		return refuse(sluice.InvalidProducerTimestamp, "timecode %d of %v a tick is out of range", ev.Timecode, p.header.Scale)
 	case time.Since(p.began) >= connectionAge:
 		return refuse(sluice.MaxConnectionDurationReached, "the connection is older than %v", connectionAge)
-	case p.any && at <= p.previous:
-		return refuse(sluice.FragmentTimecodeLesserThanBefore, "timecode %v, the fragment before ends at %v", at, p.previous)
+	}
+	if err := p.order.cluster(at, rules.FragmentOrder); err != nil {
+		return refuse(sluice.FragmentTimecodeLesserThanBefore, "%w", err)
 	}
 	producer := time.Unix(0, 0).Add(at)
 	if p.head.timecodes == sluice.TimecodeRelative {
@@ -410,8 +410,8 @@ func (p *put) elements(ctx context.Context, ev fragment.Event, rules limits.Rule
 		if !p.known(f.Track) {
 			return fail(sluice.TrackNumberMismatch, "a frame of track %d, which the header has not", f.Track)
 		}
-		if p.any && f.Timecode <= p.previous {
-			return fail(sluice.FragmentTimecodeLesserThanBefore, "a frame at %v, the fragment before ends at %v", f.Timecode, p.previous)
+		if err := p.order.frame(f.Track, f.Timecode, rules.FragmentOrder); err != nil {
+			return fail(sluice.FragmentTimecodeLesserThanBefore, "%w", err)
 		}
 		if p.frames == 0 {
 			p.earliest, p.latest = f.Timecode, f.Timecode
@@ -445,9 +445,7 @@ func (p *put) end(ctx context.Context) error {
 			return fail(sluice.FramesMissingForTrack, "no frame of track %d", n)
 		}
 	}
-	if p.frames > 0 {
-		p.previous, p.any = p.latest, true
-	}
+	p.order.end()
 	open := p.open
 	p.open = nil
 	p.fragments++

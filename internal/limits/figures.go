@@ -24,6 +24,7 @@ type Rules struct {
 	FragmentBytes     int64         `figure:"fragment-bytes" guide:"52428800" current:"52428800" doc:"largest fragment, bytes"`
 	FragmentTracks    int           `figure:"fragment-tracks" guide:"3" current:"3" doc:"tracks of a session"`
 	FragmentTags      int           `figure:"fragment-tags" guide:"10" current:"10" doc:"metadata tags of a fragment"`
+	FragmentOrder     bool          `figure:"fragment-order" guide:"true" current:"false" doc:"a fragment must begin after the frames of all tracks of the one before, not only after those of each track itself"`
 	FragmentList      int           `figure:"fragment-list" guide:"1000" current:"1000" doc:"fragment numbers in one GetMediaForFragmentList"`
 	PlaylistFragments int           `figure:"playlist-fragments" guide:"1000" current:"5000" doc:"fragments of one playlist"`
 	HLSRange          time.Duration `figure:"hls-range" guide:"3h" current:"24h" doc:"time range of an HLS session, not LIVE_REPLAY"`
