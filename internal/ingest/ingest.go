@@ -38,7 +38,7 @@ const (
 	connectionAge = 45 * time.Minute
 	// farewell is how long the end of a session may take on a connection whose
 	// client no longer reads, or still sends.
-	farewell = 2 * time.Second
+	farewell = time.Second
 	// futureLimit: a producer timestamp further ahead than this is refused.
 	futureLimit = 24 * time.Hour
 )

@@ -2,22 +2,20 @@ package ingest_test
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"go.uber.org/goleak"
 
-	"github.com/sluicevideo/sluice"
 	"github.com/sluicevideo/sluice/internal/api"
 	"github.com/sluicevideo/sluice/internal/egress"
 	"github.com/sluicevideo/sluice/internal/ingest"
@@ -41,15 +39,17 @@ func (anyone) Authorize(context.Context, api.Identity, api.Access) (api.Decision
 // server is the doors over open parts.
 type server struct {
 	*streamtest.Parts
-	http *httptest.Server
-	dial func() (net.Conn, error)
+	url     string
+	client  *http.Client
+	dial    func() (net.Conn, error)
+	patient bool // reads wait without a limit: the bubble sees what is stuck
 }
 
 type settings struct {
 	limits *limits.Limits
 	ingest ingest.Options
 	parts  []func(*streamtest.Settings)
-	listen net.Listener
+	pipe   bool // connections in memory, for tests with a clock of their own
 }
 
 func start(t *testing.T, change ...func(*settings)) *server {
@@ -68,14 +68,26 @@ func start(t *testing.T, change ...func(*settings)) *server {
 		Region: "us-west-2", Account: "000000000000", Catalog: p.Catalog, Auth: anyone{}, Keys: p.Keyring, Keyring: p.Keyring, Limits: o.limits,
 		Ingest: ingest.New(o.ingest), Egress: egress.New(egress.Options{Streams: p.Streams, Limits: o.limits}),
 	})
-	s := &server{Parts: p, http: httptest.NewUnstartedServer(h)}
-	if o.listen != nil {
-		s.http.Listener.Close()
-		s.http.Listener = o.listen
+	s := &server{Parts: p, patient: o.pipe}
+	var l net.Listener
+	if o.pipe {
+		pl := newPipeListener()
+		l, s.dial, s.url = pl, pl.dial, "http://pipe"
+	} else {
+		if l, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+			t.Fatal(err)
+		}
+		s.dial = func() (net.Conn, error) { return net.Dial("tcp", l.Addr().String()) }
+		s.url = "http://" + l.Addr().String()
 	}
-	s.http.Start()
-	addr := s.http.Listener.Addr().String()
-	s.dial = func() (net.Conn, error) { return net.Dial("tcp", addr) }
+	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return s.dial() }}
+	s.client = &http.Client{Transport: transport}
+	web := &http.Server{Handler: h, ErrorLog: log.New(io.Discard, "", 0)}
+	served := make(chan struct{})
+	go func() {
+		defer close(served)
+		web.Serve(l)
+	}()
 	t.Cleanup(func() {
 		// Sessions and readers first, as the server does it.
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
@@ -83,17 +95,58 @@ func start(t *testing.T, change ...func(*settings)) *server {
 		if err := p.Streams.Close(ctx); err != nil {
 			t.Error(err)
 		}
-		s.http.Config.Shutdown(ctx)
-		s.http.Close()
+		transport.CloseIdleConnections()
+		if err := web.Shutdown(ctx); err != nil {
+			t.Error(err)
+		}
+		<-served
 	})
 	return s
 }
 
+// pipeListener listens in memory.
+type pipeListener struct {
+	conns  chan net.Conn
+	closed chan struct{}
+	once   sync.Once
+}
+
+func newPipeListener() *pipeListener {
+	return &pipeListener{conns: make(chan net.Conn), closed: make(chan struct{})}
+}
+
+func (l *pipeListener) dial() (net.Conn, error) {
+	near, far := net.Pipe()
+	select {
+	case l.conns <- far:
+		return near, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.conns:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l *pipeListener) Close() error {
+	l.once.Do(func() { close(l.closed) })
+	return nil
+}
+
+func (l *pipeListener) Addr() net.Addr { return &net.UnixAddr{Name: "pipe", Net: "unix"} }
+
 // client is a PutMedia call on a raw connection.
 type client struct {
-	t    testing.TB
-	conn net.Conn
-	r    *bufio.Reader
+	t       testing.TB
+	conn    net.Conn
+	r       *bufio.Reader
+	patient bool
 }
 
 const plainHead = "POST /putMedia HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nx-amzn-stream-name: cam\r\nx-amzn-fragment-timecode-type: ABSOLUTE\r\n"
@@ -106,7 +159,7 @@ func (s *server) put(head string) *client {
 		s.T.Fatal(err)
 	}
 	s.T.Cleanup(func() { conn.Close() })
-	c := &client{t: s.T, conn: conn, r: bufio.NewReader(conn)}
+	c := &client{t: s.T, conn: conn, r: bufio.NewReader(conn), patient: s.patient}
 	c.raw(head)
 	return c
 }
@@ -129,7 +182,9 @@ func (c *client) finish() { c.raw("0\r\n\r\n") }
 
 func (c *client) line() string {
 	c.t.Helper()
-	c.conn.SetReadDeadline(time.Now().Add(40 * time.Second))
+	if !c.patient {
+		c.conn.SetReadDeadline(time.Now().Add(40 * time.Second))
+	}
 	text, err := c.r.ReadString('\n')
 	if err != nil {
 		c.t.Fatalf("answer: %q, %v", text, err)
@@ -213,11 +268,11 @@ func plain(acks []string) (out []string) {
 // ends.
 func (s *server) get(ctx context.Context, body string) io.ReadCloser {
 	s.T.Helper()
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.http.URL+"/getMedia", strings.NewReader(body))
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+"/getMedia", strings.NewReader(body))
 	if err != nil {
 		s.T.Fatal(err)
 	}
-	resp, err := s.http.Client().Do(r)
+	resp, err := s.client.Do(r)
 	if err != nil {
 		s.T.Fatal(err)
 	}
@@ -228,7 +283,3 @@ func (s *server) get(ctx context.Context, body string) io.ReadCloser {
 	}
 	return resp.Body
 }
-
-var _ = bytes.Equal
-var _ = fmt.Sprint
-var _ sluice.Ack

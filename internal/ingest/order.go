@@ -56,7 +56,7 @@ func (o *order) end() {
 	for i := range o.tracks {
 		t := &o.tracks[i]
 		t.before, t.anyBefore = t.latest, t.any
-		if t.any && (!o.any || t.latest > o.latest) {
+		if i == 0 || t.latest > o.latest {
 			o.latest = t.latest
 		}
 	}

@@ -118,7 +118,7 @@ func (s *Store) gather(timer *time.Timer) (batch []*pending, closed bool) {
 		if len(s.queue) > 0 {
 			wait = s.o.Window - time.Since(s.queue[0].since)
 		}
-		if wait >= 0 && s.queued < s.o.BatchBytes && !s.closed {
+		if wait > 0 && s.queued < s.o.BatchBytes && !s.closed {
 			s.mu.Unlock()
 			timer.Reset(wait)
 			select {

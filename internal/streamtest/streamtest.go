@@ -103,7 +103,18 @@ func (p *Parts) Again(change ...func(*Settings)) *Parts {
 // Create makes a stream under the default key.
 func (p *Parts) Create(name string, retention time.Duration) catalog.Stream {
 	p.T.Helper()
-	st, err := p.Catalog.Create(context.Background(), catalog.New{Name: name, KMSKeyID: p.Keyring.DefaultARN(), Retention: retention})
+	return p.create(name, p.Keyring.DefaultARN(), retention)
+}
+
+// CreateUnder makes a stream with a day's retention under a key.
+func (p *Parts) CreateUnder(name, key string) catalog.Stream {
+	p.T.Helper()
+	return p.create(name, key, 24*time.Hour)
+}
+
+func (p *Parts) create(name, key string, retention time.Duration) catalog.Stream {
+	p.T.Helper()
+	st, err := p.Catalog.Create(context.Background(), catalog.New{Name: name, KMSKeyID: key, Retention: retention})
 	if err != nil {
 		p.T.Fatal(err)
 	}

@@ -1,0 +1,426 @@
+package ingest_test
+
+import (
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluicevideo/sluice"
+	"github.com/sluicevideo/sluice/internal/limits"
+	"github.com/sluicevideo/sluice/internal/store"
+	"github.com/sluicevideo/sluice/internal/streamtest"
+	"github.com/sluicevideo/sluice/mkv"
+)
+
+// now is a cluster's timecode: producer timestamps must not lie far ahead.
+const now = 946_684_800_000 // 2000-01-01, where the clock of a bubble begins
+
+func ack(event string, ms int64) string {
+	return fmt.Sprintf(`{"EventType":"%s","FragmentTimecode":%d,#}`, event, ms)
+}
+
+func errorAck(id sluice.AckErrorCode, ms int64, numbered bool) string {
+	out := `{"EventType":"ERROR"`
+	if ms >= 0 {
+		out += fmt.Sprintf(`,"FragmentTimecode":%d`, ms)
+	}
+	if numbered {
+		out += ",#"
+	}
+	return out + fmt.Sprintf(`,"ErrorCode":"%s","ErrorId":%d}`, id.String(), int(id))
+}
+
+const idleAck = `{"EventType":"IDLE"}`
+
+// kept is what is acknowledged of a fragment that was kept.
+func kept(ms int64) []string {
+	return []string{ack("BUFFERING", ms), ack("RECEIVED", ms), ack("PERSISTED", ms)}
+}
+
+// expect reads as many acknowledgements as it is given and compares.
+func (c *client) expect(want ...string) {
+	c.t.Helper()
+	var got []string
+	for range want {
+		a := c.ack()
+		got = append(got, a)
+		if a == "" {
+			break
+		}
+	}
+	if got := plain(got); !slices.Equal(got, want) {
+		c.t.Fatalf("acknowledgements\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+}
+
+// ends reads the end of the answer.
+func (c *client) ends() {
+	c.t.Helper()
+	if a := c.ack(); a != "" {
+		c.t.Fatalf("acknowledgement %s, want the end", a)
+	}
+}
+
+// listed is the producer times of the stream's fragments, in ms.
+func (s *server) listed() (out []int64) {
+	s.T.Helper()
+	st, err := s.Streams.Resolve(s.T.Context(), streamtest.Ref("cam"))
+	if sluice.CodeOf(err) == sluice.ResourceNotFound {
+		return nil
+	}
+	if err != nil {
+		s.T.Fatal(err)
+	}
+	for e, err := range s.Streams.List(s.T.Context(), st.ID, store.Query{Order: store.ByNumber}) {
+		if err != nil {
+			s.T.Fatal(err)
+		}
+		out = append(out, e.ProducerMs)
+	}
+	return out
+}
+
+// shown counts what GetMedia shows from the beginning up to the last fragment
+// that was complete.
+func (s *server) shown() (n int) {
+	s.T.Helper()
+	st, err := s.Streams.Resolve(s.T.Context(), streamtest.Ref("cam"))
+	if err != nil {
+		return 0
+	}
+	last := s.Streams.Activity(st.ID).LastFragment
+	if last.IsZero() {
+		return 0
+	}
+	c, err := s.Streams.Follow(s.T.Context(), streamtest.Ref("cam"), sluice.StartSelector{Type: sluice.SelectEarliest})
+	if err != nil {
+		s.T.Fatal(err)
+	}
+	for c.Position() != last {
+		f, err := c.Next(s.T.Context())
+		if err != nil {
+			s.T.Fatal(err)
+		}
+		if _, err := f.Elements(s.T.Context()); err != nil {
+			s.T.Fatal(err)
+		}
+		n++
+	}
+	return n
+}
+
+// TestAcknowledgements drives a raw connection through what a session can be
+// told, and looks at what is left of it.
+func TestAcknowledgements(t *testing.T) {
+	t.Parallel()
+	const second = now + 1000
+	cases := []struct {
+		name    string
+		none    bool   // no retention
+		headers string // besides the usual
+		rules   func(*limits.Rules)
+		run     func(*server, *client)
+		listed  []int64
+	}{
+		{
+			name: "two fragments and the end of the body",
+			run: func(_ *server, c *client) {
+				c.send(join(header(1), cluster(now)))
+				c.expect(ack("BUFFERING", now))
+				c.send(cluster(second))
+				// The second begins before the first is durable.
+				c.expect(ack("BUFFERING", second), ack("RECEIVED", now), ack("PERSISTED", now))
+				c.finish()
+				c.expect(ack("RECEIVED", second), ack("PERSISTED", second))
+				c.ends()
+			},
+			listed: []int64{now, second},
+		},
+		{
+			name: "an explicit end is answered without another byte",
+			run: func(_ *server, c *client) {
+				c.send(join(header(1), cluster(now), endOfFragment))
+				c.expect(kept(now)...)
+				c.send(endOfFragment) // nothing is open: passed over
+				c.send(join(cluster(second), endOfFragment))
+				c.expect(kept(second)...)
+				c.finish()
+				c.ends()
+			},
+			listed: []int64{now, second},
+		},
+		{
+			name: "without retention",
+			none: true,
+			run: func(_ *server, c *client) {
+				c.send(join(header(1), cluster(now), endOfFragment))
+				c.expect(ack("BUFFERING", now), ack("RECEIVED", now))
+				c.finish()
+				c.ends()
+			},
+		},
+		{
+			name:    "no acknowledgements wanted",
+			headers: "x-amzn-fragment-acknowledgment-required: 0\r\n",
+			run: func(_ *server, c *client) {
+				c.send(join(header(1), cluster(now), cluster(second), endOfFragment))
+				c.finish()
+				c.ends()
+			},
+			listed: []int64{now, second},
+		},
+		{
+			name:    "no acknowledgements wanted, but errors",
+			headers: "x-amzn-fragment-acknowledgment-required: 0\r\n",
+			run: func(_ *server, c *client) {
+				c.send(join(header(1), cluster(now), cluster(now)))
+				c.expect(errorAck(sluice.FragmentTimecodeLesserThanBefore, now, false))
+				c.ends()
+			},
+			listed: []int64{now},
+		},
+		{
+			name: "a header alone",
+			run: func(_ *server, c *client) {
+				c.send(header(1))
+				c.finish()
+				c.ends()
+			},
+		},
+		{
+			name: "nothing at all",
+			run: func(_ *server, c *client) {
+				c.finish()
+				c.ends()
+			},
+		},
+		{
+			name: "4000, a body that breaks off",
+			run: func(_ *server, c *client) {
+				c.send(join(header(1), cluster(now), endOfFragment))
+				c.expect(kept(now)...)
+				c.send(cluster(second))
+				c.expect(ack("BUFFERING", second))
+				c.conn.(*net.TCPConn).CloseWrite()
+				c.expect(errorAck(sluice.StreamReadError, second, true))
+				c.ends()
+			},
+			listed: []int64{now},
+		},
+		{
+			name:  "4001, too large",
+			rules: func(r *limits.Rules) { r.FragmentBytes = 10_000 },
+			run: func(_ *server, c *client) {
+				c.send(join(header(1), cluster(now, frame{track: 1, size: 6000})))
+				c.expect(ack("BUFFERING", now))
+				c.send(block(1, 1, 6000))
+				c.expect(errorAck(sluice.MaxFragmentSizeReached, now, true))
+				c.ends()
+			},
+		},
+		{
+			name: "4002, too long: said when the line is crossed",
+			run: func(_ *server, c *client) {
+				c.send(join(header(1), cluster(now, frame{track: 1, size: 10}, frame{track: 1, after: 20_000, size: 10})))
+				c.expect(ack("BUFFERING", now))
+				c.send(block(1, 20_001, 10))
+				c.expect(errorAck(sluice.MaxFragmentDurationReached, now, true))
+				c.ends()
+			},
+		},
+		{
+			name: "4004, the same timecode again",
+			run: func(_ *server, c *client) {
+				c.send(join(header(1), cluster(now), endOfFragment))
+				c.expect(kept(now)...)
+				c.send(cluster(now))
+				c.expect(errorAck(sluice.FragmentTimecodeLesserThanBefore, now, false))
+				c.ends()
+			},
+			listed: []int64{now},
+		},
+		{
+			name: "4004, frames that overlap",
+			run: func(_ *server, c *client) {
+				c.send(join(header(1), cluster(now, frame{1, 0, 10}, frame{1, 500, 10}), endOfFragment))
+				c.expect(kept(now)...)
+				c.send(cluster(now + 500))
+				c.expect(ack("BUFFERING", now+500), errorAck(sluice.FragmentTimecodeLesserThanBefore, now+500, true))
+				c.ends()
+			},
+			listed: []int64{now},
+		},
+		{
+			name: "interleaved tracks overlap as ffmpeg's do",
+			run: func(_ *server, c *client) {
+				c.send(join(header(2), cluster(now, frame{1, 0, 10}, frame{2, 0, 10}, frame{1, 980, 10})))
+				c.send(join(cluster(now+960, frame{1, 40, 10}, frame{2, 0, 10}), endOfFragment))
+				c.finish()
+				if got := c.acks(); len(got) != 6 || strings.Contains(strings.Join(got, ""), "ERROR") {
+					c.t.Errorf("acknowledgements %v", got)
+				}
+			},
+			listed: []int64{now, now + 960},
+		},
+		{
+			name:  "4004 by the guide's rule, over all tracks",
+			rules: func(r *limits.Rules) { r.FragmentOrder = true },
+			run: func(_ *server, c *client) {
+				c.send(join(header(2), cluster(now, frame{1, 0, 10}, frame{2, 0, 10}, frame{1, 980, 10}), endOfFragment))
+				c.expect(kept(now)...)
+				c.send(cluster(now+960, frame{1, 40, 10}, frame{2, 0, 10}))
+				c.expect(errorAck(sluice.FragmentTimecodeLesserThanBefore, now+960, false))
+				c.ends()
+			},
+			listed: []int64{now},
+		},
+		{
+			name: "4006, not Matroska",
+			run: func(_ *server, c *client) {
+				c.send([]byte("<html>this is not Matroska at all, whatever one may think of it</html>"))
+				c.expect(errorAck(sluice.InvalidMKVData, -1, false))
+				c.ends()
+			},
+		},
+		{
+			name: "4006, broken inside a fragment",
+			run: func(_ *server, c *client) {
+				c.send(join(header(1), cluster(now)))
+				c.expect(ack("BUFFERING", now))
+				c.send(join([]byte{0xa3, 0x83, 0x81, 0, 0}, []byte{0, 0, 0, 0, 0, 0, 0, 0}))
+				c.expect(errorAck(sluice.InvalidMKVData, now, true))
+				c.ends()
+			},
+		},
+		{
+			name: "4006, a second header: what came before it is kept",
+			run: func(_ *server, c *client) {
+				c.send(join(header(1), cluster(now)))
+				c.expect(ack("BUFFERING", now))
+				c.send(join(header(1), cluster(second)))
+				c.expect(ack("RECEIVED", now), ack("PERSISTED", now), errorAck(sluice.InvalidMKVData, -1, false))
+				c.ends()
+			},
+			listed: []int64{now},
+		},
+		{
+			name: "4007, far ahead",
+			run: func(_ *server, c *client) {
+				const ahead = 7_258_118_400_000 // the year 2200
+				c.send(join(header(1), cluster(ahead)))
+				c.expect(errorAck(sluice.InvalidProducerTimestamp, ahead, false))
+				c.ends()
+			},
+		},
+		{
+			name: "4008, deleted",
+			run: func(s *server, c *client) {
+				c.send(join(header(1), cluster(now), endOfFragment))
+				c.expect(kept(now)...)
+				c.send(cluster(second))
+				c.expect(ack("BUFFERING", second))
+				if _, err := s.Catalog.Delete(s.T.Context(), streamtest.Ref("cam"), ""); err != nil {
+					s.T.Fatal(err)
+				}
+				c.expect(errorAck(sluice.StreamNotActive, second, true))
+				c.ends()
+			},
+		},
+		{
+			name: "4008, deleted between fragments",
+			run: func(s *server, c *client) {
+				c.send(join(header(1), cluster(now), endOfFragment))
+				c.expect(kept(now)...)
+				if _, err := s.Catalog.Delete(s.T.Context(), streamtest.Ref("cam"), ""); err != nil {
+					s.T.Fatal(err)
+				}
+				c.expect(errorAck(sluice.StreamNotActive, -1, false))
+				c.ends()
+			},
+		},
+		{
+			name: "4009, too many tags",
+			run: func(_ *server, c *client) {
+				tags := make([]sluice.Tag, 11)
+				for i := range tags {
+					tags[i] = sluice.Tag{Name: fmt.Sprint("tag", i), Value: "v"}
+				}
+				c.send(join(header(1), cluster(now), mkv.AppendTags(nil, tags...)))
+				c.expect(ack("BUFFERING", now), errorAck(sluice.FragmentMetadataLimitReached, now, true))
+				c.ends()
+			},
+		},
+		{
+			name: "4010, an unknown track",
+			run: func(_ *server, c *client) {
+				c.send(join(header(1), cluster(now, frame{1, 0, 10}, frame{5, 1, 10})))
+				c.expect(ack("BUFFERING", now), errorAck(sluice.TrackNumberMismatch, now, true))
+				c.ends()
+			},
+		},
+		{
+			name: "4011, a track without a frame",
+			run: func(_ *server, c *client) {
+				c.send(join(header(2), cluster(now), endOfFragment))
+				c.expect(ack("BUFFERING", now), errorAck(sluice.FramesMissingForTrack, now, true))
+				c.ends()
+			},
+		},
+		{
+			name: "4012, too many tracks",
+			run: func(_ *server, c *client) {
+				c.send(join(header(4), cluster(now)))
+				c.expect(errorAck(sluice.MoreThanAllowedTracksFound, -1, false))
+				c.ends()
+			},
+		},
+		{
+			name: "an error waits for what is complete",
+			run: func(_ *server, c *client) {
+				c.send(join(header(1), cluster(now), cluster(second), cluster(second)))
+				got := plain(c.acks())
+				if len(got) != 7 || got[6] != errorAck(sluice.FragmentTimecodeLesserThanBefore, second, false) {
+					c.t.Errorf("acknowledgements %v", got)
+				}
+			},
+			listed: []int64{now, second},
+		},
+	}
+	for _, tc := range cases {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, func(o *settings) {
+				if tc.rules != nil {
+					rules := o.limits.Rules()
+					tc.rules(&rules)
+					o.limits.Set(rules, limits.Rates{})
+				}
+			})
+			retention := 24 * time.Hour
+			if tc.none {
+				retention = 0
+			}
+			s.Create("cam", retention)
+			c := s.put(plainHead + tc.headers + "\r\n").accepted()
+			tc.run(s, c)
+			if got := s.listed(); !slices.Equal(got, tc.listed) {
+				t.Errorf("listed: %v, want %v", got, tc.listed)
+			}
+			want := len(tc.listed)
+			if tc.none {
+				want = 1
+			}
+			if got := s.shown(); got != want {
+				t.Errorf("shown: %d, want %d", got, want)
+			}
+		})
+	}
+}
+
+// block is one more SimpleBlock.
+func block(track uint64, after, size int) []byte {
+	return mkv.AppendSimpleBlock(nil, int16(after), &sluice.Frame{Track: track, Data: make([]byte, size)})
+}
