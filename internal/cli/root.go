@@ -45,6 +45,7 @@ Sluice and AWS alike.`,
 	}{
 		{groupServer, newServerCommand},
 		{groupServer, newEnvCommand},
+		{groupServer, newDoctorCommand},
 		{groupMedia, newPutCommand},
 		{groupMedia, newGetCommand},
 		{groupMedia, newTapCommand},
