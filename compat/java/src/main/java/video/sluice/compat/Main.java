@@ -90,7 +90,7 @@ public final class Main {
                 new GetDataEndpointRequest().withAPIName(APIName.PUT_MEDIA).withStreamName(stream)).getDataEndpoint();
         AmazonKinesisVideoPutMedia put = AmazonKinesisVideoPutMediaClientBuilder.standard()
                 .withRegion(REGION.getName())
-                .withEndpoint(data + "/putMedia")
+                .withEndpoint(data) // the client adds /putMedia
                 .withCredentials(KEYS)
                 .withConnectionTimeoutInMillis(10_000)
                 .build();
