@@ -237,6 +237,7 @@ func (d *Demuxer) short(id ebml.ID) (*Event, error) {
 
 // drained is the answer when all bytes have been reported.
 func (d *Demuxer) drained() (*Event, error) {
+	d.win, d.rest = nil, nil // not even an empty slice keeps what was fed alive
 	if !d.closed {
 		return nil, ErrMore
 	}
