@@ -105,17 +105,15 @@ func (v *Volume) write(g []*Write, sync bool) error {
 		return err
 	}
 	defer h.release()
-	s := staging.Get().(*stage)
-	defer staging.Put(s)
-	s.start(h.file, g[0].Offset)
+	out := newWriter(h.file, g[0].Offset)
 	for _, w := range g {
-		// Records share writes, so one that fails may take the ones before it along.
-		if err := s.record(w); err != nil {
-			return fmt.Errorf("%s at %d: %w", v.path(f.ID), s.at, err)
+		if err = out.record(w); err != nil {
+			break
 		}
 	}
-	if err := s.flush(); err != nil {
-		return fmt.Errorf("%s at %d: %w", v.path(f.ID), s.at, err)
+	// Records share writes, so one that fails may take the ones before it along.
+	if at, ferr := out.finish(); err != nil || ferr != nil {
+		return fmt.Errorf("%s at %d: %w", v.path(f.ID), at, errors.Join(err, ferr))
 	}
 	if !sync {
 		return nil
@@ -145,64 +143,101 @@ func (v *Volume) sunk(g []*Write, err error) error {
 
 // stageSize is how much is written at once: enough that the number of writes
 // does not matter, little enough for Options.Writers of them.
-const stageSize = 512 << 10
+const stageSize = 1 << 20
 
-// stage gathers headers, sealed pieces and padding into aligned memory and
-// writes whole blocks of it. What goes through it is sealed or plain to read by
-// design, so stages are shared.
-type stage struct {
-	buf  []byte // aligned
-	n    int    // bytes gathered
+// staging lends aligned buffers. What goes through them is sealed, or plain to
+// read by design, so they are shared.
+var staging = sync.Pool{New: func() any { b := fsys.Aligned(stageSize); return &b }}
+
+// writer gathers headers, sealed pieces and padding into aligned memory and
+// writes whole blocks of it. While one buffer is being written the next is
+// filled.
+type writer struct {
 	file fsys.File
-	at   int64  // where buf goes
+	at   int64 // where the bytes of buf go
+	buf  *[]byte
+	n    int    // bytes in buf
 	head []byte // memory for headers
+
+	other *[]byte // the one that was written last, or is being written
+	done  chan error
 }
 
-var staging = sync.Pool{New: func() any { return &stage{buf: fsys.Aligned(stageSize)} }}
+func newWriter(f fsys.File, at int64) *writer {
+	return &writer{file: f, at: at, buf: staging.Get().(*[]byte)}
+}
 
-func (s *stage) start(f fsys.File, at int64) { s.file, s.at, s.n = f, at, 0 }
-
-func (s *stage) record(w *Write) error {
+func (o *writer) record(w *Write) error {
 	var err error
-	if s.head, err = w.Header.AppendBinary(s.head[:0]); err != nil {
+	if o.head, err = w.Header.AppendBinary(o.head[:0]); err != nil {
 		return err
 	}
-	if err := s.add(s.head); err != nil {
+	if err := o.add(o.head); err != nil {
 		return err
 	}
 	for _, p := range w.Sealed {
-		if err := s.add(p); err != nil {
+		if err := o.add(p); err != nil {
 			return err
 		}
 	}
-	pad := (segment.BlockSize - s.n%segment.BlockSize) % segment.BlockSize
-	clear(s.buf[s.n : s.n+pad]) // the buffer is whole blocks, so the padding fits
-	s.n += pad
+	pad := -o.n & (segment.BlockSize - 1)
+	clear((*o.buf)[o.n : o.n+pad]) // the buffer is whole blocks, so the padding fits
+	o.n += pad
 	return nil
 }
 
-func (s *stage) add(p []byte) error {
+func (o *writer) add(p []byte) error {
 	for len(p) > 0 {
-		if s.n == len(s.buf) {
-			if err := s.flush(); err != nil {
+		if o.n == len(*o.buf) {
+			if err := o.swap(); err != nil {
 				return err
 			}
 		}
-		n := copy(s.buf[s.n:], p)
-		s.n, p = s.n+n, p[n:]
+		n := copy((*o.buf)[o.n:], p)
+		o.n, p = o.n+n, p[n:]
 	}
 	return nil
 }
 
-func (s *stage) flush() error {
-	if s.n == 0 {
-		return nil
-	}
-	n, err := s.file.WriteAt(s.buf[:s.n], s.at)
-	s.at += int64(n)
-	if err != nil {
+// swap begins to write the full buffer, once the one before is written, and
+// takes up the other.
+func (o *writer) swap() error {
+	if err := o.wait(); err != nil {
 		return err
 	}
-	s.n = 0
+	full, at := (*o.buf)[:o.n], o.at
+	o.at, o.n = o.at+int64(o.n), 0
+	if o.other == nil {
+		o.other = staging.Get().(*[]byte)
+	}
+	o.buf, o.other = o.other, o.buf
+	o.done = make(chan error, 1)
+	go func() {
+		_, err := o.file.WriteAt(full, at)
+		o.done <- err
+	}()
 	return nil
+}
+
+// wait waits for the write that is going on.
+func (o *writer) wait() error {
+	if o.done == nil {
+		return nil
+	}
+	err := <-o.done
+	o.done = nil
+	return err
+}
+
+// finish writes what is left and gives back the buffers. On a failure at is about
+// where.
+func (o *writer) finish() (at int64, err error) {
+	if err = o.wait(); err == nil && o.n > 0 {
+		_, err = o.file.WriteAt((*o.buf)[:o.n], o.at)
+	}
+	staging.Put(o.buf)
+	if o.other != nil {
+		staging.Put(o.other)
+	}
+	return o.at, err
 }
