@@ -303,6 +303,14 @@ func (p *Playback) onDemand(ctx context.Context, s *Session) (*view, error) {
 	for i := range v.items {
 		it := &v.items[i]
 		it.duration = durationOf(s, &it.Entry, it.shape)
+		if i+1 < len(v.items) {
+			// Where the next one follows on, until its start: a fragment's own length
+			// is that of sound and pictures together, and players add durations up.
+			next := v.items[i+1].start.Sub(it.start)
+			if gap := next - it.duration; gap <= discontinuityGap && gap >= -discontinuityGap {
+				it.duration = max(next, time.Millisecond)
+			}
+		}
 		it.sequence = uint64(i)
 		if i == 0 {
 			it.mark(s, false, nil, end)

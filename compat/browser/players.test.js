@@ -1,0 +1,104 @@
+// Plays sessions of a running server in real players in Chromium. Which ones is
+// said by the JSON file that SLUICE_BROWSER_CASES names; browser_test.go, in the
+// folder above, opens them and writes it.
+import assert from 'node:assert/strict'
+import { readFile, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:http'
+import { after, before, test } from 'node:test'
+import { chromium } from 'playwright-core'
+
+const file = process.env.SLUICE_BROWSER_CASES
+const cases = file ? JSON.parse(await readFile(file, 'utf8')) : []
+const measured = []
+let browser, pages
+
+before(async () => {
+  if (!cases.length) return
+  // The pages have an origin of their own, so that CORS is part of the test.
+  pages = createServer(async (request, response) => {
+    const path = request.url === '/' ? '/page.html' : request.url
+    if (!/^\/(page\.html|node_modules\/[a-z.-]+\/dist\/[a-z.-]+)$/.test(path)) return response.writeHead(404).end()
+    response.writeHead(200, { 'Content-Type': path.endsWith('.js') ? 'text/javascript' : 'text/html' })
+    response.end(await readFile(new URL('.' + path, import.meta.url)))
+  })
+  await new Promise(resolve => pages.listen(0, '127.0.0.1', resolve))
+  browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM || '/usr/bin/chromium',
+    args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
+      '--disable-component-update', '--disable-sync', '--autoplay-policy=no-user-gesture-required'],
+  })
+})
+
+after(async () => {
+  await browser?.close()
+  pages?.close()
+  if (process.env.SLUICE_BROWSER_MEASURED) await writeFile(process.env.SLUICE_BROWSER_MEASURED, JSON.stringify(measured, null, 1))
+})
+
+const sleep = ms => new Promise(resolve => setTimeout(resolve, ms))
+
+async function until(page, what, seconds, condition) {
+  const end = Date.now() + seconds * 1000
+  let seen
+  do {
+    seen = await page.evaluate(() => window.look())
+    assert.deepEqual(seen.errors, [], `${what}: ${JSON.stringify(seen)}`)
+    if (condition(seen)) return seen
+    await sleep(100)
+  } while (Date.now() < end)
+  assert.fail(`${what}: not in ${seconds} s: ${JSON.stringify(seen)}`)
+}
+
+for (const c of cases) {
+  test(c.name, { timeout: (c.seconds + 60) * 1000, skip: c.skip }, async t => {
+    const page = await browser.newPage()
+    t.after(() => page.close())
+    const console = []
+    page.on('console', m => console.push(m.text()))
+    await page.goto(`http://127.0.0.1:${pages.address().port}/`)
+    await page.evaluate(([player, url, options]) => window.start(player, url, options), [c.player, c.url, c.options])
+    const first = await until(page, 'begins', 30, s => s.frames > 3 && s.time > 0)
+    const begun = Date.now()
+    const latencies = []
+    let last = first
+    let still = 0
+    while (Date.now() - begun < c.seconds * 1000) {
+      await sleep(1000)
+      const s = await page.evaluate(() => window.look())
+      assert.deepEqual(s.errors, [], JSON.stringify({ s, console }))
+      if (c.live || s.time < s.duration - 1.5) {
+        still = s.time > last.time ? 0 : still + 1
+        assert.ok(still < 3, `the picture stands at ${s.time}: ${JSON.stringify(s)}`)
+      }
+      last = s
+      if (c.begin !== undefined) {
+        const f = await page.evaluate(() => window.frame())
+        // The clip is 10.24 s long and played in a loop by the clock.
+        const age = ((f.at - (c.begin + f.number * 40)) % 10240 + 10240) % 10240
+        latencies.push(age)
+      }
+    }
+    const picture = await page.evaluate(() => window.frame())
+    assert.ok(picture.colours > 4, `the picture has ${picture.colours} colours`)
+    if (c.sound) assert.ok(last.sound > 0, 'no sound was decoded')
+    if (!c.live) {
+      assert.ok(Math.abs(last.duration - c.duration) < 1, `duration is ${last.duration}, want ${c.duration}`)
+      for (const [time, number] of c.seeks || []) {
+        await page.evaluate(t => { state.video.pause(); state.video.currentTime = t }, time)
+        await until(page, `seek to ${time}`, 15, s => s.ready >= 2 && Math.abs(s.time - time) < 0.01)
+        let f
+        for (let i = 0; i < 30; i++) {
+          f = await page.evaluate(() => window.frame())
+          if (Math.abs(f.number - number) <= 1) break
+          await sleep(100)
+        }
+        assert.ok(Math.abs(f.number - number) <= 1, `at ${time} s is picture ${f.number}, want ${number}: ${JSON.stringify(await page.evaluate(() => window.look()))}`)
+      }
+    }
+    latencies.sort((a, b) => a - b)
+    const at = q => latencies.length ? latencies[Math.min(latencies.length - 1, Math.floor(q * latencies.length))] : undefined
+    measured.push({ name: c.name, seconds: c.seconds, frames: last.frames, dropped: last.dropped, time: last.time - first.time,
+      latency: latencies.length ? { p50: at(0.5), p90: at(0.9), p99: at(0.99), max: at(1) } : undefined, warnings: last.warnings })
+    if (c.latency) assert.ok(at(0.5) < c.latency, `latency p50 ${at(0.5)} ms, at most ${c.latency}: ${latencies}`)
+  })
+}

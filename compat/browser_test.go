@@ -1,0 +1,248 @@
+package compat_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kinesisvideo"
+
+	"github.com/sluicevideo/sluice"
+	"github.com/sluicevideo/sluice/internal/demo"
+	"github.com/sluicevideo/sluice/internal/mediatest"
+	"github.com/sluicevideo/sluice/internal/sluicetest"
+	"github.com/sluicevideo/sluice/kvsapi"
+	"github.com/sluicevideo/sluice/producer"
+)
+
+// playerCase is a case of browser/players.test.js.
+type playerCase struct {
+	Name     string         `json:"name"`
+	Player   string         `json:"player"`
+	URL      string         `json:"url"`
+	Options  map[string]any `json:"options,omitempty"`
+	Live     bool           `json:"live"`
+	Seconds  int            `json:"seconds"`
+	Duration float64        `json:"duration,omitempty"` // of a recording, seconds
+	Sound    bool           `json:"sound"`
+	Seeks    [][2]float64   `json:"seeks,omitempty"`   // time, picture number
+	Begin    *int64         `json:"begin,omitempty"`   // when the camera played picture 0, ms
+	Latency  int            `json:"latency,omitempty"` // ms, at most, in the middle
+}
+
+// TestPlayers plays recordings and a live camera with hls.js, video.js and
+// shaka-player in Chromium. SLUICE_PLAYER_SECONDS is how long each live case
+// plays; 12 when not set.
+func TestPlayers(t *testing.T) {
+	if _, err := exec.LookPath("node"); err != nil {
+		t.Skip("node is not installed")
+	}
+	if _, err := os.Stat("browser/node_modules/hls.js"); err != nil {
+		t.Skip("compat/browser/node_modules is missing (npm ci)")
+	}
+	if _, err := os.Stat("/usr/bin/chromium"); err != nil {
+		t.Skip("chromium is not installed")
+	}
+	seconds, _ := strconv.Atoi(os.Getenv("SLUICE_PLAYER_SECONDS"))
+	if seconds == 0 {
+		seconds = 12
+	}
+	s := sluicetest.Start(t)
+	cases := append(recordedCases(t, s), liveCases(t, s, seconds)...)
+	if only := os.Getenv("SLUICE_PLAYER_CASE"); only != "" {
+		var some []playerCase
+		for _, c := range cases {
+			if ok, _ := filepath.Match(only, c.Name); ok {
+				some = append(some, c)
+			}
+		}
+		cases = some
+	}
+	b, err := json.Marshal(cases)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	file, results := filepath.Join(dir, "cases.json"), filepath.Join(dir, "measured.json")
+	if err := os.WriteFile(file, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "node", "--test", "players.test.js")
+	cmd.Dir = "browser"
+	cmd.Env = append(os.Environ(), "SLUICE_BROWSER_CASES="+file, "SLUICE_BROWSER_MEASURED="+results)
+	out, err := cmd.CombinedOutput()
+	measured, _ := os.ReadFile(results)
+	t.Logf("%s", measured)
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// recordedCases put two recordings and play them on demand.
+func recordedCases(t *testing.T, s *sluicetest.Server) []playerCase {
+	t.Helper()
+	clip, err := os.ReadFile("../internal/demo/clip.mkv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var cases []playerCase
+	for _, r := range []struct {
+		name     string
+		body     []byte
+		relative bool
+		duration float64
+		seeks    [][2]float64
+	}{
+		{"clip", clip, true, 10.24, [][2]float64{{7.02, 175}, {1.5, 37}, {9.3, 232}}},
+		{"recording", mediatest.File(t, "putmedia-captures/av-h264-aac-01.body.mkv"), false, 0, nil},
+	} {
+		in := kvsapi.PutMediaInput{}
+		if r.relative {
+			in.TimecodeType, in.ProducerStart = sluice.TimecodeRelative, time.Now().Add(-time.Hour).Truncate(time.Second)
+		}
+		upload(t, s, r.name, r.body, in)
+		c := s.Client()
+		ref := sluice.StreamRef{Name: r.name}
+		list, _, err := c.ListFragments(t.Context(), &kvsapi.ListFragmentsInput{Stream: ref, Clock: sluice.ProducerClock, From: time.Unix(0, 0), To: time.Now().Add(time.Hour), Max: 1000})
+		if err != nil || len(list) == 0 {
+			t.Fatalf("%s: %d fragments, %v", r.name, len(list), err)
+		}
+		from, to := list[0].ProducerTimestamp, list[0].ProducerTimestamp
+		var last kvsapi.FragmentInfo
+		for _, f := range list {
+			if f.ProducerTimestamp.Before(from) {
+				from = f.ProducerTimestamp
+			}
+			if !f.ProducerTimestamp.Before(to) {
+				to, last = f.ProducerTimestamp, f
+			}
+		}
+		if r.duration == 0 {
+			r.duration = to.Sub(from).Seconds() + last.Length.Seconds() + 0.04
+		}
+		hls := func(container string) string {
+			u, err := c.GetHLSStreamingSessionURL(t.Context(), &kvsapi.HLSInput{Stream: ref, Mode: kvsapi.OnDemand, Clock: sluice.ProducerClock, From: from, To: to.Add(time.Second), Container: container})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return u
+		}
+		dash, err := c.GetDASHStreamingSessionURL(t.Context(), &kvsapi.DASHInput{Stream: ref, Mode: kvsapi.OnDemand, Clock: sluice.ProducerClock, From: from, To: to.Add(time.Second)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range []struct{ player, kind, url string }{
+			{"hls.js", "HLS", hls("")}, {"hls.js", "HLS TS", hls("MPEG_TS")}, {"video.js", "HLS", hls("")}, {"video.js", "HLS TS", hls("MPEG_TS")},
+			{"shaka", "HLS", hls("")}, {"shaka", "DASH", dash},
+		} {
+			cases = append(cases, playerCase{Name: r.name + " " + p.player + " " + p.kind, Player: p.player, URL: p.url, Seconds: 4, Duration: r.duration, Sound: true, Seeks: r.seeks})
+		}
+	}
+	return cases
+}
+
+// upload makes a stream and sends a Matroska body into it.
+func upload(t *testing.T, s *sluicetest.Server, name string, body []byte, in kvsapi.PutMediaInput) {
+	t.Helper()
+	c := s.Client()
+	if _, err := c.Control().CreateStream(t.Context(), &kinesisvideo.CreateStreamInput{StreamName: &name, DataRetentionInHours: aws.Int32(24)}); err != nil {
+		t.Fatal(err)
+	}
+	in.Stream, in.Body = sluice.StreamRef{Name: name}, bytes.NewReader(body)
+	session, err := c.PutMedia(t.Context(), &in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close()
+	for {
+		ack, err := session.Next()
+		if errors.Is(err, io.EOF) {
+			return
+		}
+		if err != nil || ack.Event == sluice.AckError {
+			t.Fatalf("PutMedia: %s, %v", ack, err)
+		}
+	}
+}
+
+// liveCases let the demo camera play into a stream and watch it.
+func liveCases(t *testing.T, s *sluicetest.Server, seconds int) []playerCase {
+	t.Helper()
+	const name = "live"
+	c := s.Client()
+	client, err := producer.New(t.Context(), producer.Options{Service: kvsapi.Options{Endpoint: s.Endpoint, Credentials: s.AWSConfig().Credentials, Region: s.Region}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	begun := make(chan time.Time, 1)
+	var once sync.Once
+	camera := &demo.Camera{OnFrame: func(picture int, at time.Time) {
+		if picture == 0 {
+			once.Do(func() { begun <- at })
+		}
+	}}
+	registration, err := client.Register(t.Context(), name, camera, &producer.StreamInfo{Retention: 24 * time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		if _, err := registration.Free(ctx); err != nil {
+			t.Logf("camera: %v", err)
+		}
+		if err := client.Close(ctx); err != nil {
+			t.Logf("camera: %v", err)
+		}
+	})
+	if _, err := c.Control().CreateStream(t.Context(), &kinesisvideo.CreateStreamInput{StreamName: aws.String(name), DataRetentionInHours: aws.Int32(24)}); err != nil {
+		t.Fatal(err)
+	}
+	registration.Start(context.WithoutCancel(t.Context()))
+	begin := (<-begun).UnixMilli()
+	ref := sluice.StreamRef{Name: name}
+	open := func(in kvsapi.HLSInput) string {
+		in.Stream, in.Expires = ref, time.Hour
+		for {
+			u, err := c.GetHLSStreamingSessionURL(t.Context(), &in)
+			if err == nil {
+				return u
+			}
+			var e *kvsapi.APIError
+			if !errors.As(err, &e) || e.Code != sluice.ResourceNotFound {
+				t.Fatal(err)
+			}
+			select { // the first fragments are on their way
+			case <-time.After(200 * time.Millisecond):
+			case <-t.Context().Done():
+				t.Fatal(t.Context().Err())
+			}
+		}
+	}
+	plain := open(kvsapi.HLSInput{})
+	producerClock := open(kvsapi.HLSInput{Clock: sluice.ProducerClock})
+	ts := open(kvsapi.HLSInput{Clock: sluice.ProducerClock, Container: "MPEG_TS"})
+	dash, err := c.GetDASHStreamingSessionURL(t.Context(), &kvsapi.DASHInput{Stream: ref, Clock: sluice.ProducerClock, Expires: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []playerCase{
+		{Name: "live hls.js HLS by server time", Player: "hls.js", URL: plain, Live: true, Seconds: seconds, Sound: true, Begin: &begin},
+		{Name: "live hls.js HLS", Player: "hls.js", URL: producerClock, Live: true, Seconds: seconds, Sound: true, Begin: &begin},
+		{Name: "live hls.js HLS TS", Player: "hls.js", URL: ts, Live: true, Seconds: seconds, Sound: true, Begin: &begin},
+		{Name: "live hls.js low latency", Player: "hls.js", URL: producerClock + "&LowLatency=1", Options: map[string]any{"maxLiveSyncPlaybackRate": 1.5}, Live: true, Seconds: seconds, Sound: true, Begin: &begin},
+		{Name: "live video.js HLS", Player: "video.js", URL: producerClock, Live: true, Seconds: seconds, Sound: true, Begin: &begin},
+		{Name: "live shaka HLS", Player: "shaka", URL: producerClock, Live: true, Seconds: seconds, Sound: true, Begin: &begin},
+		{Name: "live shaka DASH", Player: "shaka", URL: dash, Live: true, Seconds: seconds, Sound: true, Begin: &begin},
+	}
+}
