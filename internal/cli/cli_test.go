@@ -21,7 +21,7 @@ func run(t *testing.T, environ []string, args ...string) result {
 	var out, errs bytes.Buffer
 	code := cli.Run(t.Context(), args, &cli.Env{
 		Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Environ: environ,
-		Now: func() time.Time { return time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC) },
+		Now: time.Now,
 	})
 	return result{code, out.String(), errs.String()}
 }

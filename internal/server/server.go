@@ -121,7 +121,10 @@ func (s *Server) open(ctx context.Context) error {
 	if s.parts, err = s.openParts(ctx); err != nil {
 		return err
 	}
-	return s.listen(ctx)
+	if err := s.listen(ctx); err != nil {
+		return err
+	}
+	return s.writeStateFile()
 }
 
 func (s *Server) listen(ctx context.Context) error {
@@ -231,9 +234,6 @@ func reachable(a net.Addr) string {
 // well.
 func (s *Server) Run(ctx context.Context) error {
 	defer s.close()
-	if err := s.writeStateFile(); err != nil {
-		return err
-	}
 	failed := make(chan error, len(s.http)+len(s.https)+1)
 	var wg sync.WaitGroup
 	serve := func(l net.Listener, h *http.Server) {
