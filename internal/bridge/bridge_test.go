@@ -1,0 +1,460 @@
+package bridge_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/bluenviron/gortsplib/v5"
+	"github.com/bluenviron/gortsplib/v5/pkg/base"
+	"github.com/bluenviron/gortsplib/v5/pkg/description"
+	"github.com/bluenviron/gortsplib/v5/pkg/format"
+	"github.com/bluenviron/gortsplib/v5/pkg/liberrors"
+	"github.com/pion/rtp"
+	"go.uber.org/goleak"
+
+	"github.com/sluicevideo/sluice/internal/bridge"
+	"github.com/sluicevideo/sluice/internal/cli"
+	"github.com/sluicevideo/sluice/internal/sluicetest"
+	"github.com/sluicevideo/sluice/kvsapi"
+	"github.com/sluicevideo/sluice/producer"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func need(t testing.TB, tools ...string) {
+	t.Helper()
+	for _, tool := range tools {
+		if _, err := exec.LookPath(tool); err != nil {
+			t.Skip("needs " + tool)
+		}
+	}
+}
+
+func ffmpeg(t testing.TB, args ...string) []byte {
+	t.Helper()
+	need(t, "ffmpeg")
+	cmd := exec.Command("ffmpeg", append([]string{"-v", "error", "-nostdin", "-y"}, args...)...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("ffmpeg %v: %v\n%s", args, err, errs.Bytes())
+	}
+	return out.Bytes()
+}
+
+func hashes(t testing.TB, path, stream string) (sums []string) {
+	t.Helper()
+	for line := range strings.Lines(string(ffmpeg(t, "-i", path, "-map", "0:"+stream, "-f", "framemd5", "-"))) {
+		if f := strings.Split(strings.TrimSpace(line), ","); len(f) == 6 && !strings.HasPrefix(line, "#") {
+			sums = append(sums, strings.TrimSpace(f[5]))
+		}
+	}
+	return sums
+}
+
+// logged keeps what was logged.
+type logged struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (l *logged) Write(p []byte) (int, error) { l.mu.Lock(); defer l.mu.Unlock(); return l.b.Write(p) }
+func (l *logged) String() string              { l.mu.Lock(); defer l.mu.Unlock(); return l.b.String() }
+
+type running struct {
+	t      testing.TB
+	server *sluicetest.Server
+	b      *bridge.Bridge
+	log    *logged
+	status string
+	stop   func() error
+}
+
+func run(t testing.TB, c bridge.Config) *running {
+	t.Helper()
+	r := &running{t: t, server: sluicetest.Start(t), log: &logged{}}
+	log := slog.New(slog.NewTextHandler(r.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	environ := map[string]string{}
+	for _, e := range r.server.Environ() {
+		k, v, _ := strings.Cut(e, "=")
+		environ[k] = v
+	}
+	client, err := producer.New(context.Background(), producer.Options{Service: kvsapi.Options{Getenv: func(k string) string { return environ[k] }}, Logger: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	yes := true
+	c.Defaults.Create = &yes
+	if err := c.Resolve(func(string) string { return "" }); err != nil {
+		t.Fatal(err)
+	}
+	c.Drain = 10 * time.Second
+	if r.b, err = bridge.New(bridge.Options{Config: c, Client: client, Logger: log, Version: "test"}); err != nil {
+		t.Fatal(err)
+	}
+	status, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.status = "http://" + status.Addr().String()
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- r.b.Run(ctx, status) }()
+	r.stop = sync.OnceValue(func() error {
+		cancel()
+		err := <-ended
+		over, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		_ = client.Close(over)
+		return err
+	})
+	t.Cleanup(func() {
+		if err := r.stop(); err != nil {
+			t.Errorf("bridge: %v", err)
+		}
+		if log := r.log.String(); t.Failed() {
+			t.Log(log[max(0, len(log)-2000):])
+		}
+	})
+	return r
+}
+
+// get saves what the stream holds.
+func (r *running) get(stream string) string {
+	r.t.Helper()
+	path := filepath.Join(r.t.TempDir(), stream+".mkv")
+	var errs bytes.Buffer
+	env := &cli.Env{Stdin: strings.NewReader(""), Stdout: io.Discard, Stderr: &errs, Environ: r.server.Environ(), Now: time.Now}
+	if code := cli.Run(context.Background(), []string{"get", stream, "--from", "earliest", "--to", "now", "-o", path}, env); code != 0 {
+		r.t.Fatalf("get %s: %d\n%s", stream, code, errs.String())
+	}
+	return path
+}
+
+// await waits until ok holds of a stream's status.
+func (r *running) await(stream string, ok func(s bridge.SourceStatus) bool) bridge.SourceStatus {
+	r.t.Helper()
+	deadline := time.Now().Add(40 * time.Second)
+	for {
+		for _, s := range r.b.Status().Streams {
+			if s.Stream == stream && ok(s) {
+				return s
+			}
+		}
+		if time.Now().After(deadline) {
+			r.t.Fatalf("stuck: %+v", r.b.Status())
+		}
+		time.Sleep(50 * time.Millisecond) // the bridge has no other way to tell
+	}
+}
+
+// film makes a test recording.
+func film(t testing.TB, name string, seconds int, args ...string) string {
+	path := filepath.Join(t.TempDir(), name)
+	in := []string{"-f", "lavfi", "-i", fmt.Sprintf("testsrc=size=320x240:rate=25:duration=%d", seconds)}
+	if slices.Contains(args, "-c:a") {
+		in = append(in, "-f", "lavfi", "-i", fmt.Sprintf("sine=sample_rate=%s:duration=%d", rate(args), seconds))
+	}
+	ffmpeg(t, append(append(in, args...), path)...)
+	return path
+}
+
+func rate(args []string) string {
+	if slices.Contains(args, "pcm_alaw") || slices.Contains(args, "pcm_mulaw") {
+		return "8000"
+	}
+	return "48000"
+}
+
+// push sends a recording with ffmpeg, in real time, and waits for its end.
+func push(t testing.TB, path, url string, args ...string) {
+	t.Helper()
+	ffmpeg(t, append(append([]string{"-re", "-i", path, "-c", "copy"}, args...), "-f", "rtsp", url)...)
+}
+
+var h264 = []string{"-c:v", "libx264", "-g", "25", "-pix_fmt", "yuv420p", "-preset", "ultrafast", "-tune", "zerolatency"}
+
+// within reports whether part is a run of whole.
+func within(whole, part []string) bool {
+	for i := 0; i+len(part) <= len(whole); i++ {
+		if slices.Equal(whole[i:i+len(part)], part) {
+			return true
+		}
+	}
+	return false
+}
+
+func TestPushes(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		file string
+		args []string
+		push []string
+		loss int // pictures that may be missing at the ends: RTP has no end of stream
+	}{
+		"h264 aac":      {"a.mkv", append(slices.Clone(h264), "-c:a", "aac"), []string{"-rtsp_transport", "tcp"}, 1},
+		"h264 b-frames": {"a.mkv", []string{"-c:v", "libx264", "-g", "25", "-bf", "2", "-pix_fmt", "yuv420p"}, []string{"-rtsp_transport", "tcp"}, 1},
+		"h265":          {"a.mkv", []string{"-c:v", "libx265", "-x265-params", "log-level=error:keyint=25:bframes=0", "-preset", "ultrafast", "-pix_fmt", "yuv420p"}, []string{"-rtsp_transport", "tcp"}, 1},
+		"h264 g711 a":   {"a.mkv", append(slices.Clone(h264), "-c:a", "pcm_alaw"), []string{"-rtsp_transport", "tcp"}, 1},
+		"h264 g711 µ":   {"a.mkv", append(slices.Clone(h264), "-c:a", "pcm_mulaw"), []string{"-rtsp_transport", "tcp"}, 1},
+		"mjpeg":         {"a.mkv", []string{"-c:v", "mjpeg", "-pix_fmt", "yuvj420p", "-q:v", "5", "-huffman", "default"}, []string{"-rtsp_transport", "tcp"}, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := film(t, c.file, 4, c.args...)
+			r := run(t, bridge.Config{Listen: bridge.Listen{Address: "127.0.0.1:0"}})
+			for r.b.ListenAddr() == nil {
+				time.Sleep(5 * time.Millisecond) // Run has only begun
+			}
+			began := time.Now()
+			push(t, path, "rtsp://"+r.b.ListenAddr().String()+"/cam", c.push...)
+			r.await("cam", func(s bridge.SourceStatus) bool { return !s.Connected && s.BufferBytes == 0 && s.Persisted >= 2 })
+			out := r.get("cam")
+			got, want := hashes(t, out, "v"), hashes(t, path, "v")
+			if len(got) < len(want)-c.loss || !within(want, got) {
+				t.Errorf("%d pictures of %d, in order %v", len(got), len(want), within(want, got))
+			}
+			if slices.Contains(c.args, "-c:a") {
+				if a, b := hashes(t, out, "a"), hashes(t, path, "a"); len(a) < len(b)/2 {
+					t.Errorf("%d pieces of sound of %d", len(a), len(b))
+				}
+			}
+			s := r.await("cam", func(bridge.SourceStatus) bool { return true })
+			if off := s.LastFrame.Sub(began); off < 3*time.Second || off > 7*time.Second {
+				t.Errorf("the last frame is of %v after the push began", off)
+			}
+		})
+	}
+}
+
+// cameraServer stands in for a camera: what is pushed to it can be pulled.
+type cameraServer struct {
+	server *gortsplib.Server
+	user   string
+
+	mu     sync.Mutex
+	stream *gortsplib.ServerStream
+	ready  chan struct{}
+}
+
+func newCameraServer(t testing.TB, udp bool, address string) *cameraServer {
+	t.Helper()
+	c := &cameraServer{ready: make(chan struct{})}
+	c.server = &gortsplib.Server{Handler: c, RTSPAddress: address}
+	if udp {
+		for port := 20000 + os.Getpid()%1000*20; ; port += 2 {
+			c.server.UDPRTPAddress, c.server.UDPRTCPAddress = fmt.Sprintf("127.0.0.1:%d", port), fmt.Sprintf("127.0.0.1:%d", port+1)
+			if err := c.server.Start(); err == nil {
+				break
+			} else if port > 60000 {
+				t.Fatal(err)
+			}
+		}
+	} else if err := c.server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.close)
+	return c
+}
+
+func (c *cameraServer) close() {
+	c.mu.Lock()
+	stream := c.stream
+	c.stream = nil
+	c.mu.Unlock()
+	if stream != nil {
+		stream.Close()
+	}
+	c.server.Close()
+}
+
+func (c *cameraServer) url(userinfo string) string {
+	return "rtsp://" + userinfo + c.server.NetListener().Addr().String() + "/live"
+}
+
+func (c *cameraServer) OnAnnounce(ctx *gortsplib.ServerHandlerOnAnnounceCtx) (*base.Response, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stream = &gortsplib.ServerStream{Server: c.server, Desc: ctx.Description}
+	if err := c.stream.Initialize(); err != nil {
+		return &base.Response{StatusCode: base.StatusInternalServerError}, err
+	}
+	return &base.Response{StatusCode: base.StatusOK}, nil
+}
+
+func (c *cameraServer) OnDescribe(ctx *gortsplib.ServerHandlerOnDescribeCtx) (*base.Response, *gortsplib.ServerStream, error) {
+	if c.user != "" && !ctx.Conn.VerifyCredentials(ctx.Request, c.user, "s3cret/word") {
+		return &base.Response{StatusCode: base.StatusUnauthorized}, nil, liberrors.ErrServerAuth{}
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.stream == nil {
+		return &base.Response{StatusCode: base.StatusNotFound}, nil, nil
+	}
+	return &base.Response{StatusCode: base.StatusOK}, c.stream, nil
+}
+
+func (c *cameraServer) OnSetup(ctx *gortsplib.ServerHandlerOnSetupCtx) (*base.Response, *gortsplib.ServerStream, error) {
+	if ctx.Session.State() == gortsplib.ServerSessionStatePreRecord {
+		return &base.Response{StatusCode: base.StatusOK}, nil, nil
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return &base.Response{StatusCode: base.StatusOK}, c.stream, nil
+}
+
+func (c *cameraServer) OnPlay(*gortsplib.ServerHandlerOnPlayCtx) (*base.Response, error) {
+	return &base.Response{StatusCode: base.StatusOK}, nil
+}
+
+func (c *cameraServer) OnRecord(ctx *gortsplib.ServerHandlerOnRecordCtx) (*base.Response, error) {
+	ctx.Session.OnPacketRTPAny(func(m *description.Media, _ format.Format, p *rtp.Packet) {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.stream != nil {
+			_ = c.stream.WritePacketRTP(m, p)
+		}
+	})
+	close(c.ready)
+	return &base.Response{StatusCode: base.StatusOK}, nil
+}
+
+// feed pushes a recording to the camera in a loop until the test ends.
+func (c *cameraServer) feed(t testing.TB, path string) (stop func()) {
+	t.Helper()
+	need(t, "ffmpeg")
+	cmd := exec.Command("ffmpeg", "-v", "error", "-nostdin", "-re", "-stream_loop", "-1", "-i", path, "-c", "copy", "-rtsp_transport", "tcp", "-f", "rtsp", c.url(""))
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stop = sync.OnceFunc(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	t.Cleanup(stop)
+	select {
+	case <-c.ready:
+	case <-time.After(20 * time.Second):
+		t.Fatal("stuck: ffmpeg does not push")
+	}
+	return stop
+}
+
+func TestPull(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		transport string
+		udp       bool
+		args      []string
+	}{
+		"tcp":            {"tcp", false, append(slices.Clone(h264), "-c:a", "aac")},
+		"udp":            {"udp", true, h264},
+		"auto, tcp only": {"auto", false, h264},
+		"h265 tcp":       {"tcp", false, []string{"-c:v", "libx265", "-x265-params", "log-level=error:keyint=25:bframes=0", "-preset", "ultrafast", "-pix_fmt", "yuv420p"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := film(t, "a.mkv", 3, c.args...)
+			cam := newCameraServer(t, c.udp, "127.0.0.1:0")
+			cam.user = "admin"
+			cam.feed(t, path)
+			r := run(t, bridge.Config{Cameras: []bridge.Camera{{Stream: "door", URL: cam.url("admin:s3cret%2Fword@"), Transport: c.transport}}})
+			s := r.await("door", func(s bridge.SourceStatus) bool { return s.Persisted >= 4 })
+			if d := time.Since(s.LastFrame).Abs(); d > 2*time.Second {
+				t.Errorf("the newest frame is %v away from now", d)
+			}
+			page, err := http.Get(r.status + "/")
+			if err != nil {
+				t.Fatal(err)
+			}
+			text, _ := io.ReadAll(page.Body)
+			page.Body.Close()
+			js, err := http.Get(r.status + "/status.json")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var st bridge.Status
+			err = json.NewDecoder(js.Body).Decode(&st)
+			js.Body.Close()
+			if err != nil || len(st.Streams) != 1 || !st.Streams[0].Connected {
+				t.Errorf("status %+v, %v", st, err)
+			}
+			http.DefaultClient.CloseIdleConnections()
+			if err := r.stop(); err != nil {
+				t.Error(err)
+			}
+			got, want := hashes(t, r.get("door"), "v"), hashes(t, path, "v")
+			if len(got) < 75 {
+				t.Errorf("%d pictures", len(got))
+			}
+			seen := map[string]bool{}
+			for _, h := range want {
+				seen[h] = true
+			}
+			for i, h := range got {
+				if !seen[h] {
+					t.Errorf("picture %d is none of the camera's", i)
+					break
+				}
+			}
+			for where, text := range map[string]string{"log": r.log.String(), "page": string(text)} {
+				if strings.Contains(text, "s3cret") {
+					t.Errorf("the password is in the %s", where)
+				}
+			}
+		})
+	}
+}
+
+// A camera that reboots comes back into the same stream, with times that go on.
+func TestCameraReboots(t *testing.T) {
+	t.Parallel()
+	path := film(t, "a.mkv", 3, h264...)
+	cam := newCameraServer(t, false, "127.0.0.1:0")
+	stopFeed := cam.feed(t, path)
+	address := cam.server.NetListener().Addr().String()
+	r := run(t, bridge.Config{Cameras: []bridge.Camera{{Stream: "door", URL: cam.url(""), Transport: "tcp"}}})
+	before := r.await("door", func(s bridge.SourceStatus) bool { return s.Persisted >= 2 })
+	cam.close()
+	stopFeed()
+	r.await("door", func(s bridge.SourceStatus) bool { return !s.Connected })
+	again := newCameraServer(t, false, address)
+	again.feed(t, path)
+	after := r.await("door", func(s bridge.SourceStatus) bool { return s.Connected && s.Persisted >= before.Persisted+3 })
+	if after.Connections < 2 || after.Dropped > 0 {
+		t.Errorf("%+v", after)
+	}
+	if !after.LastFrame.After(before.LastFrame) {
+		t.Errorf("times went back: %v after %v", after.LastFrame, before.LastFrame)
+	}
+}
+
+func TestPushNeedsCredentials(t *testing.T) {
+	t.Parallel()
+	path := film(t, "a.mkv", 1, h264...)
+	r := run(t, bridge.Config{Listen: bridge.Listen{Address: "127.0.0.1:0", User: "pub", Password: "s3cret", Stream: "site-{path}"}})
+	for r.b.ListenAddr() == nil {
+		time.Sleep(5 * time.Millisecond)
+	}
+	addr := r.b.ListenAddr().String()
+	cmd := exec.Command("ffmpeg", "-v", "error", "-nostdin", "-re", "-i", path, "-c", "copy", "-rtsp_transport", "tcp", "-f", "rtsp", "rtsp://pub:wrong@"+addr+"/a/b")
+	if err := cmd.Run(); err == nil {
+		t.Error("a wrong password is taken")
+	}
+	push(t, path, "rtsp://pub:s3cret@"+addr+"/a/b", "-rtsp_transport", "tcp")
+	r.await("site-a_b", func(s bridge.SourceStatus) bool { return s.Persisted >= 1 })
+	if strings.Contains(r.log.String(), "s3cret") {
+		t.Error("the password is in the log")
+	}
+}
