@@ -208,14 +208,22 @@ type readCloser struct{ *bytes.Reader }
 
 func (readCloser) Close() error { return nil }
 
+// exception is x-amzn-ErrorType spelled as on the wire, which Header.Get would
+// not find.
+func exception(w *httptest.ResponseRecorder) string {
+	for name, values := range w.Header() {
+		if name == "x-amzn-ErrorType" {
+			return values[0]
+		}
+	}
+	return ""
+}
+
 func refused(t *testing.T, h http.Handler, r *http.Request, name string, query bool, status int, code sluice.Code, text string) {
 	t.Helper()
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
-	got := ""
-	if v := w.Header()["x-amzn-ErrorType"]; len(v) > 0 { // spelled so, which Get would not find
-		got = v[0]
-	}
+	got := exception(w)
 	if w.Code != status || got != string(code) || !strings.Contains(w.Body.String(), text) {
 		t.Errorf("%s (query %v): %d %s %s, want %d %s with %q", name, query, w.Code, got, w.Body, status, code, text)
 	}
@@ -261,11 +269,7 @@ func TestPolicyOfOneStream(t *testing.T) {
 		signing{key: joe, region: region, service: "kinesisvideo", at: time.Now()}.sign(t, r, tc.body)
 		w := httptest.NewRecorder()
 		s.Config.Handler.ServeHTTP(w, r)
-		got := ""
-		if v := w.Header()["x-amzn-ErrorType"]; len(v) > 0 {
-			got = v[0]
-		}
-		if got != string(tc.want) {
+		if got := exception(w); got != string(tc.want) {
 			t.Errorf("%s %s: %d %s", tc.path, tc.body, w.Code, w.Body)
 		}
 	}
