@@ -13,7 +13,8 @@ import (
 )
 
 // lane is a stream that this process appends to. Its fields are guarded by
-// Store.mu; while busy is set the file fields are the committer's alone.
+// Store.mu; while busy is set only the committer changes file and sums, so it may
+// read them without.
 type lane struct {
 	id      sluice.StreamID
 	n       int64 // the stream's number in rows
@@ -27,7 +28,8 @@ type lane struct {
 	file      *disk.File
 	sums      index.Closing // of file, durable rows only
 	spare     *disk.File    // made ahead, so that no commit waits for it
-	preparing bool
+	preparing bool          // it is to be made
+	making    bool          // it is being made
 }
 
 // pending is a record in the queue.
@@ -313,7 +315,6 @@ func (s *Store) chooseFiles(parts []*part, lanes []*lane) {
 			s.mu.Lock()
 			l.file, l.spare = l.spare, nil
 			s.mu.Unlock()
-			l.sums = index.Closing{}
 		}
 		if l.file == nil {
 			bare = append(bare, l)
@@ -348,7 +349,11 @@ func (s *Store) makeFiles(bare []*lane) map[*lane]error {
 	numbers, err := s.index.NewFiles(context.Background(), streams)
 	for i, l := range bare {
 		if err == nil {
-			l.file, err = s.volume.Create(disk.FileID{Stream: l.id, Number: numbers[i]})
+			var f *disk.File
+			f, err = s.volume.Create(disk.FileID{Stream: l.id, Number: numbers[i]})
+			s.mu.Lock()
+			l.file = f
+			s.mu.Unlock()
 		}
 		if err != nil {
 			failed[l] = s.notDurable(err)
@@ -373,7 +378,9 @@ func (s *Store) notDurable(err error) error {
 // that no row names goes; any other gets its sums, to be told to the index.
 func (s *Store) leaveFile(l *lane) []index.Closing {
 	f, sums := l.file, l.sums
+	s.mu.Lock()
 	l.file, l.sums = nil, index.Closing{}
+	s.mu.Unlock()
 	s.volume.Leave(f)
 	if sums.Fragments == 0 {
 		s.discard(f.ID)
@@ -500,9 +507,17 @@ func (s *Store) exit(parts []*part, lanes []*lane) {
 
 // prepare makes the file that follows the lane's.
 func (s *Store) prepare(l *lane) {
+	s.mu.Lock()
+	dropped := l.dropped
+	l.making = !dropped
+	s.mu.Unlock()
+	if dropped {
+		return
+	}
 	f, err := s.newFile(l)
 	s.mu.Lock()
-	l.preparing = false
+	l.preparing, l.making = false, false
+	s.idle.Broadcast()
 	keep := err == nil && !l.dropped && !s.closed
 	if keep {
 		l.spare = f

@@ -350,3 +350,47 @@ func TestTrimAndDrop(t *testing.T) {
 		t.Errorf("left on the disk: %v %v", left, err)
 	}
 }
+
+// What is on the disk follows what is kept, not what was ever written.
+func TestSteadyState(t *testing.T) {
+	t.Parallel()
+	now := time.UnixMilli(t0)
+	o := crashOptions
+	o.MaxFile, o.Now = 0, func() time.Time { return now }
+	l := newLife(t, "steady", o)
+	t.Cleanup(func() { l.close() })
+	const retention, size = 10 * time.Minute, 30_000
+	id := streamID(0)
+	if err := errors.Join(l.open(), l.take(id)); err != nil {
+		t.Fatal(err)
+	}
+	worst := 0.0
+	for c := range 2400 { // a fragment a second for 40 minutes
+		now = time.UnixMilli(t0 + 1000*int64(c))
+		r := record(id, l.promise(id).epoch, c, size)
+		r.Retention = retention
+		wait(t, l.s.Append(l.promise(id).epoch, r))
+		if c%30 == 0 {
+			if err := l.s.Trim(t.Context(), id, now.Add(-retention)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		used, err := l.s.Used(t.Context(), id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c > 700 {
+			worst = max(worst, float64(used)/(retention.Seconds()*size))
+		}
+	}
+	t.Logf("at most %.2f times the live bytes on the disk", worst)
+	if worst > 1.3 {
+		t.Errorf("the disk holds %.2f times the live bytes, want at most 1.3", worst)
+	}
+	if capped, err := l.s.Cap(t.Context(), id, 5_000_000); err != nil || capped.Files == 0 || capped.Fragments == 0 || capped.Newest.IsZero() {
+		t.Errorf("%+v %v", capped, err)
+	}
+	if used, err := l.s.Used(t.Context(), ""); err != nil || used > 5_000_000 {
+		t.Errorf("%d bytes used over a cap of 5,000,000, %v", used, err)
+	}
+}

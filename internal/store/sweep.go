@@ -240,6 +240,9 @@ func (s *Store) Drop(ctx context.Context, id sluice.StreamID) error {
 	s.mu.Lock()
 	delete(s.numbers, id)
 	l := s.lanes[id]
+	for l != nil && l.making {
+		s.idle.Wait()
+	}
 	s.mu.Unlock()
 	if l != nil {
 		if err := s.leave(l, func(*lane) bool { return true }); err != nil {
