@@ -137,11 +137,13 @@ func (f *Follower) connection(ctx context.Context, p *place, log *slog.Logger, y
 	return true, io.EOF
 }
 
-// resume keeps the place when a connection ended inside a fragment, open, and no
-// whole one was had yet: the next one starts at that fragment's own time, so
-// that NOW does not move on past it.
+// resume keeps the place when a connection that began with NOW ended inside a
+// fragment, open, and no whole one was had yet: the next one starts at that
+// fragment's own time, so that NOW does not move on past it. Every other
+// selector means the same place when it is asked again, and is more exact: of
+// fragments that lie over each other in time, a time finds the newest.
 func (p *place) resume(open *Fragment) {
-	if p.last.IsZero() && open != nil && !open.Server.IsZero() {
+	if p.from.Type == sluice.SelectNow && open != nil && !open.Server.IsZero() {
 		p.from = sluice.StartSelector{Type: sluice.SelectServerTimestamp, Time: open.Server}
 	}
 }
