@@ -41,6 +41,7 @@ import (
 	"github.com/sluicevideo/sluice/internal/kms"
 	"github.com/sluicevideo/sluice/internal/limits"
 	"github.com/sluicevideo/sluice/internal/playback"
+	"github.com/sluicevideo/sluice/internal/stream"
 )
 
 // Options of New. Region, Account, Catalog and Auth must be given.
@@ -58,6 +59,13 @@ type Options struct {
 	Egress   *egress.Server
 	Keyring  *kms.Keyring
 	Playback *playback.Playback // nil: there is none
+	// Streams and Archive are what activity and timelines are told from. Streams
+	// may be nil where no such call comes in; without Archive the tracks of a
+	// stream are known once something was sent to it.
+	Streams *stream.Registry
+	Archive playback.Source
+	// SignIn takes one-time codes; nil: none is valid.
+	SignIn *SignIn
 
 	// PublicURL is what GetDataEndpoint answers; "": what the client called.
 	PublicURL string
@@ -112,6 +120,8 @@ func (a *API) rows() []Operation {
 		a.playbackRows(),
 		a.iamRows(),
 		a.kmsRows(),
+		a.activityRows(),
+		a.signInRows(),
 		unservedRows(),
 	)
 }

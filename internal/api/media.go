@@ -204,10 +204,7 @@ func (a *API) listFragments(ctx context.Context, c *Call) (any, error) {
 	}
 	out := listFragmentsOutput{Fragments: make([]fragmentOutput, len(page.Fragments))}
 	for i, e := range page.Fragments {
-		out.Fragments[i] = fragmentOutput{
-			FragmentLengthInMilliseconds: int64(e.LengthMs), FragmentNumber: e.Number.String(), FragmentSizeInBytes: int64(e.Bytes),
-			ProducerTimestamp: Timestamp(e.Producer()), ServerTimestamp: Timestamp(e.Server()),
-		}
+		out.Fragments[i] = fragmentOf(e)
 	}
 	if page.Next != "" {
 		out.NextToken = &page.Next

@@ -15,17 +15,17 @@ const (
 
 var builtinARNs = []string{AdministratorAccess, VideoFullAccess, VideoReadOnlyAccess}
 
-// builtinPolicies are AWS's documents. Their dates are those of AWS's first
-// versions.
+// builtinPolicies are AWS's documents, which also allow the extensions that the
+// console shows streams by. Their dates are those of AWS's first versions.
 func builtinPolicies() map[string]*ManagedPolicy {
 	out := map[string]*ManagedPolicy{}
 	for i, p := range []ManagedPolicy{
 		{ID: "ANPAIWMBCKSKIEE64ZLYK", Name: "AdministratorAccess", Description: "Provides full access to AWS services and resources.",
 			Document: statement(`"*"`), Created: time.Date(2015, 2, 6, 18, 39, 46, 0, time.UTC)},
 		{ID: "ANPAIZAN5AK7E7UVYIAZY", Name: "AmazonKinesisVideoStreamsFullAccess", Description: "Provides full access to Amazon Kinesis Video Streams.",
-			Document: statement(`"kinesisvideo:*"`), Created: time.Date(2017, 12, 1, 23, 27, 18, 0, time.UTC)},
+			Document: statement(`["kinesisvideo:*", "sluice:*"]`), Created: time.Date(2017, 12, 1, 23, 27, 18, 0, time.UTC)},
 		{ID: "ANPAJDS2DKUCYTEA7M6UA", Name: "AmazonKinesisVideoStreamsReadOnlyAccess", Description: "Provides read only access to Amazon Kinesis Video Streams.",
-			Document: statement(`["kinesisvideo:Describe*", "kinesisvideo:Get*", "kinesisvideo:List*"]`), Created: time.Date(2017, 12, 1, 23, 14, 32, 0, time.UTC)},
+			Document: statement(`["kinesisvideo:Describe*", "kinesisvideo:Get*", "kinesisvideo:List*", "sluice:Describe*", "sluice:Get*"]`), Created: time.Date(2017, 12, 1, 23, 14, 32, 0, time.UTC)},
 	} {
 		p.ARN, p.Path, p.BuiltIn = builtinARNs[i], "/", true
 		d, err := policy.Parse([]byte(p.Document))

@@ -167,6 +167,7 @@ func (s *Server) GetMedia(w http.ResponseWriter, r *http.Request, q Request, fro
 		o.fail(from.After, code, err)
 		return nil
 	}
+	defer cursor.Attend()()
 	for {
 		f, err := cursor.Next(o.ctx)
 		if err != nil {

@@ -35,6 +35,7 @@ type parts struct {
 	store    *store.Store
 	registry *stream.Registry
 	playback *playback.Playback
+	signIn   *api.SignIn // nil: not a demo
 	handler  http.Handler
 	sweeping *sweeping
 }
@@ -101,20 +102,25 @@ func (s *Server) openParts(ctx context.Context) (*parts, error) {
 	}
 	s.closers = append(s.closers, func() error { return p.registry.Close(context.Background()) })
 
+	archive := playback.FromRegistry(p.registry, p.catalog)
 	if p.playback, err = playback.New(playback.Options{
-		Source: playback.FromRegistry(p.registry, p.catalog), Key: root.Derive("playback"), Limits: p.limits, Logger: s.log,
+		Source: archive, Key: root.Derive("playback"), Limits: p.limits, Logger: s.log,
 		LowLatency: s.cfg.HLSLowLatency, Permit: p.permit,
 	}); err != nil {
 		return nil, err
 	}
 	s.closers = append(s.closers, func() error { p.playback.Close(); return nil })
 
+	if s.o.Demo {
+		p.signIn = new(api.SignIn)
+	}
 	p.handler = api.New(api.Options{
 		Region: s.cfg.Region, Account: s.cfg.Account, Version: s.o.Version,
 		Catalog: p.catalog, Auth: p.auth, Users: p.auth, Keys: keyring, Limits: p.limits, Playback: p.playback, Keyring: keyring,
 		Ingest:    ingest.New(ingest.Options{Streams: p.registry, Limits: p.limits, Logger: s.log, Events: p.events}),
 		Egress:    egress.New(egress.Options{Streams: p.registry, Limits: p.limits, TokenKey: root.Derive("paging"), Logger: s.log, Events: p.events}),
 		PublicURL: s.cfg.PublicURL, TrustedProxies: s.cfg.TrustedProxies, CORSOrigins: s.cfg.CORSOrigins,
+		Streams: p.registry, Archive: archive, SignIn: p.signIn,
 		Logger: s.log, OnRecord: func(r api.Record) { p.events.Called(r.Operation, r.Status) },
 		Fallback: console.Handler(console.Info{Region: s.cfg.Region, Account: s.cfg.Account, Version: s.o.Version}),
 	})

@@ -39,6 +39,8 @@ type Options struct {
 	Stdout   io.Writer // nil: nobody
 	Terminal bool
 	Program  string // what the suggested command begins with; "": sluice
+	// Demo lets SignInCode sign somebody in on this machine.
+	Demo bool
 	// Hangup asks for the settings to be read again, with Reload.
 	Hangup <-chan os.Signal
 	Reload func() (*config.Loaded, error)
@@ -203,6 +205,20 @@ func (s *Server) Addrs() Addrs {
 
 // Root is the root access key.
 func (s *Server) Root() auth.Credentials { return s.root }
+
+// SignInCode makes a code that signs in on the console once, from this machine,
+// as the user. Only a demo has codes.
+func (s *Server) SignInCode(user string) (string, error) {
+	if s.parts.signIn == nil {
+		return "", errors.New("server: sign-in codes are for demos only")
+	}
+	return s.parts.signIn.Offer(func(ctx context.Context) (auth.Credentials, error) {
+		return s.parts.auth.CreateTemporary(ctx, user, signedIn)
+	}), nil
+}
+
+// signedIn is how long who came by a code stays signed in.
+const signedIn = 12 * time.Hour
 
 // CAFile is the authority of --tls-self-signed; "" without it.
 func (s *Server) CAFile() string { return s.ca }

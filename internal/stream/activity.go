@@ -14,11 +14,21 @@ type Activity struct {
 	LastServer    time.Time             // its times
 	LastProducer  time.Time
 	LastBytes     int64
-	BitsPerSecond float64 // over the last fragments; 0 when nothing arrives
+	LastLength    time.Duration
+	LastDurable   bool
+	Rate          Rate // over the last fragments; zero when nothing arrives
 	Tracks        []sluice.Track
+	Readers       int // GetMedia connections
 	TailFragments int
 	TailBytes     int64
 	Errors        []ErrorAck // newest last
+}
+
+// Rate is what arrives in a second.
+type Rate struct {
+	Bits      float64
+	Pictures  float64 // frames of the first video track
+	Fragments float64
 }
 
 // SessionActivity is one PutMedia session.
@@ -27,6 +37,7 @@ type SessionActivity struct {
 	Age, Silent       time.Duration
 	Open              sluice.FragmentNumber // zero: between fragments
 	OpenBytes         int64
+	Fragments, Bytes  int64 // complete ones
 }
 
 // ErrorAck is an ERROR acknowledgement that was sent.
@@ -48,10 +59,14 @@ type activity struct {
 	server   time.Time
 	producer time.Time
 	bytes    int64
+	length   time.Duration
 	header   *fragment.Header
+	volatile bool // the last one is never durable
+	readers  int
 	recent   [activityFragments]struct {
-		at    time.Time // monotonic
-		bytes int64
+		at       time.Time // monotonic
+		bytes    int64
+		pictures int
 	}
 	n      int
 	errors []ErrorAck
@@ -59,31 +74,54 @@ type activity struct {
 
 func (a *activity) complete(f *frag) {
 	a.last, a.server, a.producer, a.bytes, a.header = f.number, f.server, f.producer, f.size, f.header
-	a.recent[a.n%activityFragments].at = time.Now()
-	a.recent[a.n%activityFragments].bytes = f.size
+	a.length, a.volatile = f.span, f.volatile
+	r := &a.recent[a.n%activityFragments]
+	r.at, r.bytes, r.pictures = time.Now(), f.size, 0
+	if video := firstVideo(f.header); video != 0 {
+		for i := range f.frames {
+			if f.frames[i].Track == video {
+				r.pictures++
+			}
+		}
+	}
 	a.n++
 }
 
-// rate is the bits a second of the last fragments, up to now.
-func (a *activity) rate(now time.Time) float64 {
+// firstVideo is the number of the first track with pictures; 0: there is none.
+func firstVideo(h *fragment.Header) uint32 {
+	if h != nil {
+		for i := range h.Tracks {
+			if h.Tracks[i].Type == sluice.TrackVideo {
+				return uint32(h.Tracks[i].Number)
+			}
+		}
+	}
+	return 0
+}
+
+// rate is what came in a second with the last fragments, up to now.
+func (a *activity) rate(now time.Time) Rate {
 	if a.n < 2 {
-		return 0
+		return Rate{}
 	}
 	oldest := max(0, a.n-activityFragments)
 	// The first one's bytes arrived before its time.
 	var bytes int64
+	var pictures int
 	for i := oldest + 1; i < a.n; i++ {
 		bytes += a.recent[i%activityFragments].bytes
+		pictures += a.recent[i%activityFragments].pictures
 	}
 	first, last := a.recent[oldest%activityFragments].at, a.recent[(a.n-1)%activityFragments].at
 	span := last.Sub(first)
 	if idle := now.Sub(last); idle > 2*span/time.Duration(a.n-oldest-1)+5*time.Second {
-		return 0
+		return Rate{}
 	}
 	if span <= 0 {
-		return 0
+		return Rate{}
 	}
-	return float64(bytes*8) / span.Seconds()
+	s := span.Seconds()
+	return Rate{Bits: float64(bytes*8) / s, Pictures: float64(pictures) / s, Fragments: float64(a.n-oldest-1) / s}
 }
 
 // NoteError keeps an ERROR acknowledgement for who looks for the reason.
@@ -114,7 +152,8 @@ func (r *Registry) Activity(id sluice.StreamID) Activity {
 	a := &o.activity
 	out := Activity{
 		LastFragment: a.last, LastServer: a.server, LastProducer: a.producer, LastBytes: a.bytes,
-		BitsPerSecond: a.rate(now), TailFragments: len(o.tail),
+		LastLength: a.length, LastDurable: !a.last.IsZero() && !a.volatile,
+		Rate: a.rate(now), Readers: a.readers, TailFragments: len(o.tail),
 		Errors: append([]ErrorAck(nil), a.errors...),
 	}
 	if a.header != nil {
@@ -122,15 +161,33 @@ func (r *Registry) Activity(id sluice.StreamID) Activity {
 	}
 	for _, f := range o.tail {
 		out.TailBytes += f.size
+		if f.number == a.last && f.state != stateDurable {
+			out.LastDurable = false
+		}
 	}
 	for _, s := range o.sessions {
-		x := SessionActivity{ID: s.info.ID, Remote: s.info.Remote, Agent: s.info.Agent, Age: now.Sub(s.joined), Silent: s.Silence()}
+		x := SessionActivity{ID: s.info.ID, Remote: s.info.Remote, Agent: s.info.Agent, Age: now.Sub(s.joined), Silent: s.Silence(),
+			Fragments: s.fragments, Bytes: s.bytes}
 		if s.cur != nil {
 			x.Open, x.OpenBytes = s.cur.number, s.cur.size
 		}
 		out.Sessions = append(out.Sessions, x)
 	}
 	return out
+}
+
+// Attend counts a reader in, for who looks at the stream; leave must be called
+// when it ends.
+func (c *Cursor) Attend() (leave func()) {
+	o := c.o
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.activity.readers++
+	return func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.activity.readers--
+	}
 }
 
 // Streams are the ids of the streams that are open, in no order.

@@ -111,6 +111,36 @@ func (r *Registry) Span(ctx context.Context, id sluice.StreamID) (first, last st
 	return first, last, err
 }
 
+// Holdings are what a stream has that is durable and inside its retention. The
+// figures are those of the archive, which may still have some that are past it.
+type Holdings struct {
+	First, Last      store.Entry
+	Fragments, Bytes uint64
+}
+
+// Holdings gives what a stream has; store.ErrNone when that is nothing.
+func (r *Registry) Holdings(ctx context.Context, id sluice.StreamID) (h Holdings, err error) {
+	if h.First, h.Last, err = r.Span(ctx, id); err != nil {
+		return h, err
+	}
+	_, _, h.Fragments, h.Bytes, err = r.o.Store.Span(ctx, id)
+	return h, err
+}
+
+// Coverage gives the stretches of [from, to] that have fragments inside the
+// retention, as the store gives them.
+func (r *Registry) Coverage(ctx context.Context, id sluice.StreamID, clock sluice.Clock, from, to time.Time, step time.Duration) ([]store.Stretch, error) {
+	o, err := r.open(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	horizon, none := o.horizon()
+	if none {
+		return nil, nil
+	}
+	return r.o.Store.Coverage(ctx, id, clock, from, to, step, horizon)
+}
+
 func (o *opened) archivedFragment(e store.Entry, buf *[]byte) *Fragment {
 	return &Fragment{Number: e.Number, Server: e.Server(), Producer: e.Producer(), o: o, entry: e, buf: buf}
 }

@@ -40,10 +40,12 @@ type Session struct {
 	joined time.Time
 
 	// Guarded by o.mu.
-	cur      *frag
-	yielding bool
-	cause    error // set before ctx ends
-	left     bool
+	cur       *frag
+	fragments int64 // complete ones, and their bytes
+	bytes     int64
+	yielding  bool
+	cause     error // set before ctx ends
+	left      bool
 }
 
 // FragmentHeader is what is known of a fragment when its Cluster begins.
@@ -399,6 +401,8 @@ func (o *Open) Commit(ctx context.Context) *Ticket {
 	}
 	f.state, f.shown, f.span = stateComplete, true, f.length()
 	f.s.cur = nil
+	f.s.fragments++
+	f.s.bytes += f.size
 	st.activity.complete(f)
 	st.wakeLocked()
 	f.s.settledLocked()
