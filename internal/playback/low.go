@@ -73,7 +73,7 @@ func (p *Playback) follow(e *edge, id sluice.StreamID, after sluice.FragmentNumb
 	for f, err := range p.o.Source.Follow(ctx, id, after) {
 		if err != nil {
 			if ctx.Err() == nil {
-				p.o.Logger.Warn("low-latency playback stops following", "stream", id, "error", err)
+				p.o.Logger.Debug("low-latency playback stops following", "stream", id, "error", err)
 				pause(ctx) // viewers who wait begin it anew
 			}
 			break

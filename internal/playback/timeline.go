@@ -380,18 +380,33 @@ func (p *Playback) selectRange(ctx context.Context, id sluice.StreamID, clock sl
 // of a second.
 const maxRange = 432_000
 
-// shapes fills in the shapes of items without reading every fragment. Headers
-// change only where a producer begins a new session, which shows as a gap or an
-// overlap; so where fragments join, and the first and the last of them have the
-// same headers, those between have them too.
+// shapeSamples is how many fragments of a run are read at least, where there are
+// as many, to see whether headers changed in it.
+const shapeSamples = 64
+
+// shapes fills in the shapes of items without reading every fragment of a long
+// list. Headers change only where a producer begins a new session, which shows as
+// a gap or an overlap as a rule: so a run of fragments that join is read in
+// samples, and closer between two samples that differ.
 func (p *Playback) shapes(ctx context.Context, s *Session, v *view) error {
+	pad := s.Frame // what a fragment lasts beyond its length
 	for from := 0; from < len(v.items); {
+		if err := p.shapeItem(ctx, s, &v.items[from]); err != nil {
+			return err
+		}
+		if sh := v.items[from].shape; sh != nil {
+			pad = sh.duration - v.items[from].Length()
+		}
 		to := from + 1
-		for to < len(v.items) && joins(&v.items[to-1], &v.items[to], s.Frame) {
+		for to < len(v.items) && joins(&v.items[to-1], &v.items[to], pad) {
 			to++
 		}
-		if err := p.shapeRun(ctx, s, v.items[from:to]); err != nil {
-			return err
+		run := v.items[from:to]
+		step := len(run)/shapeSamples + 1
+		for i := 0; i < len(run)-1; i += step {
+			if err := p.shapeBetween(ctx, s, run[i:min(i+step, len(run)-1)+1]); err != nil {
+				return err
+			}
 		}
 		from = to
 	}
@@ -399,24 +414,31 @@ func (p *Playback) shapes(ctx context.Context, s *Session, v *view) error {
 	return nil
 }
 
-func joins(a, b *item, frame time.Duration) bool {
-	gap := b.start.Sub(a.start) - a.Length() - frame
+func joins(a, b *item, pad time.Duration) bool {
+	gap := b.start.Sub(a.start) - a.Length() - pad
 	return a.Tracks == b.Tracks && gap <= discontinuityGap && gap >= -discontinuityGap
 }
 
-func (p *Playback) shapeRun(ctx context.Context, s *Session, run []item) error {
-	for _, it := range []*item{&run[0], &run[len(run)-1]} {
-		if it.shape != nil {
-			continue
-		}
-		sh, err := p.shape(ctx, s.Stream, it.Number)
-		if errors.Is(err, ErrGone) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
+// shapeItem reads a fragment's shape; one that is gone is left without.
+func (p *Playback) shapeItem(ctx context.Context, s *Session, it *item) error {
+	if it.shape != nil {
+		return nil
+	}
+	sh, err := p.shape(ctx, s.Stream, it.Number)
+	if err != nil && !errors.Is(err, ErrGone) {
+		return err
+	}
+	if err == nil {
 		it.shape = sh
+	}
+	return nil
+}
+
+// shapeBetween reads the ends of a run, and what lies between them only when they
+// differ.
+func (p *Playback) shapeBetween(ctx context.Context, s *Session, run []item) error {
+	if err := errors.Join(p.shapeItem(ctx, s, &run[0]), p.shapeItem(ctx, s, &run[len(run)-1])); err != nil {
+		return err
 	}
 	first, last := run[0].shape, run[len(run)-1].shape
 	if len(run) <= 2 {
@@ -424,16 +446,17 @@ func (p *Playback) shapeRun(ctx context.Context, s *Session, run []item) error {
 	}
 	if first == nil || last == nil || first.print != last.print {
 		half := len(run) / 2
-		if err := p.shapeRun(ctx, s, run[:half+1]); err != nil {
+		if err := p.shapeBetween(ctx, s, run[:half+1]); err != nil {
 			return err
 		}
-		return p.shapeRun(ctx, s, run[half:])
+		return p.shapeBetween(ctx, s, run[half:])
 	}
+	pad := first.duration - run[0].Length()
 	for i := range run[1 : len(run)-1] {
 		it := &run[1+i]
 		if it.shape == nil {
 			sh := *first
-			sh.duration = it.Length() + first.frame
+			sh.duration = it.Length() + pad
 			if it.LengthMs == 0 {
 				sh.frames = 1
 			}
