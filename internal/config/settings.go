@@ -122,7 +122,7 @@ func Settings() []*Setting {
 	}
 	// The figures come after their profiles, so that they change what those set.
 	for _, f := range (limits.Rules{}).Figures() {
-		list = append(list, &Setting{Name: "limit-" + f.Name, Arg: figureArg(f), Live: true,
+		list = append(list, &Setting{Name: "limit-" + f.Name, Arg: figureArg(f), Live: f.Name != "fragment-bytes",
 			Doc: fmt.Sprintf("%s (default: by --limits; current %s, guide %s)", f.Doc, f.Current, f.Guide),
 			set: func(c *Config, v []string) error { return c.Rules.Set(f.Name, v[0]) }})
 	}

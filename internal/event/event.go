@@ -26,21 +26,17 @@ type Sink struct {
 	ErrorAcks      Table     // by id
 	AcksDropped    Counter   // BUFFERING that a producer did not read in time
 	Persist        Histogram // from the last byte of a fragment to its PERSISTED
-	BudgetWait     Histogram // time a producer waited for memory; only waits are counted
 
 	Readers     Gauge   // GetMedia connections open
 	Delivered   Counter // fragments sent, by GetMedia and GetMediaForFragmentList
 	BytesOut    Counter // of media, sent to readers
 	FromArchive Counter // fragments a reader took from the disk and not from memory
 
-	Playlists     Counter
-	MediaSegments Counter
-
 	Commits     Histogram // one batch made durable: write, sync, index
 	CommitSize  Counter   // records in them
 	CommitBytes Counter
 	CommitFails Counter // batches that were not made durable
-	Trimmed     Counter // fragments that retention or the size cap removed
+	Trimmed     Counter // fragments that the size cap removed before their time
 	Corrupt     Counter // records that did not read back as written
 }
 
@@ -112,13 +108,6 @@ func (s *Sink) AckDropped() {
 	}
 }
 
-// Waited is a producer that waited for memory.
-func (s *Sink) Waited(d time.Duration) {
-	if s != nil {
-		s.BudgetWait.Observe(d)
-	}
-}
-
 // ReaderOpened is a GetMedia connection.
 func (s *Sink) ReaderOpened() {
 	if s != nil {
@@ -150,20 +139,6 @@ func (s *Sink) MediaSent(n int) {
 	}
 }
 
-// PlaylistServed is an HLS playlist or DASH manifest.
-func (s *Sink) PlaylistServed() {
-	if s != nil {
-		s.Playlists.Add(1)
-	}
-}
-
-// SegmentServed is an HLS or DASH media segment.
-func (s *Sink) SegmentServed() {
-	if s != nil {
-		s.MediaSegments.Add(1)
-	}
-}
-
 // Committed is a batch made durable.
 func (s *Sink) Committed(records int, bytes int64, took time.Duration) {
 	if s != nil {
@@ -180,7 +155,7 @@ func (s *Sink) CommitFailed() {
 	}
 }
 
-// FragmentsTrimmed is n fragments removed for their age or for space.
+// FragmentsTrimmed is n fragments removed for space, before their time.
 func (s *Sink) FragmentsTrimmed(n int) {
 	if s != nil {
 		s.Trimmed.Add(int64(n))

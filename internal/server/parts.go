@@ -192,6 +192,10 @@ func (p *parts) gauges() []metrics.Gauge {
 	}
 	return []metrics.Gauge{
 		{Name: "streams_open", Help: "Streams in use: written, read or with media in memory.", Read: func() float64 { return float64(len(p.registry.Streams())) }},
+		{Name: "memory_budget_bytes", Help: "Budget of media in memory.", Read: func() float64 { return float64(p.registry.Memory().Budget) }},
+		{Name: "memory_used_bytes", Help: "Media in memory.", Read: func() float64 { return float64(p.registry.Memory().Used) }},
+		{Name: "memory_cached_bytes", Help: "Of it, what is durable and kept for readers.", Read: func() float64 { return float64(p.registry.Memory().Cached) }},
+		{Name: "memory_waiting_sessions", Help: "PutMedia sessions that wait for memory.", Read: func() float64 { return float64(p.registry.Memory().Waiting) }},
 		{Name: "store_room_bytes", Help: "Bytes free on the disk of the media.", Read: room(func(r, _ int64) int64 { return r })},
 		{Name: "store_low_water_bytes", Help: "Below this many free bytes fragments are refused.", Read: room(func(_, low int64) int64 { return low })},
 		metrics.Since("uptime_seconds", "Time since the start.", time.Now()),

@@ -365,6 +365,8 @@ func (s *Server) reload() {
 		return
 	}
 	live, restart := s.cfg.Changes(next)
+	// The memory budget is made for the largest fragment there was at the start.
+	next.Rules.FragmentBytes = s.cfg.Rules.FragmentBytes
 	if s.o.Level != nil {
 		s.o.Level.Set(next.LogLevel)
 	}
