@@ -20,8 +20,8 @@ internal/console/dist/index.html: $(shell git ls-files web docs/troubleshooting.
 	cd web && npm run --silent build
 	touch $@
 
-run: build ## build, start the server; prints the URL and what to try
-	./build/sluice server
+run: build ## build, start a server with a demo camera; prints the URL of the console and what to try
+	./build/sluice demo --data ./sluice-data
 
 test: ## install what the tests need, then run all of them
 	scripts/install-test-tools.sh

@@ -44,6 +44,7 @@ Sluice and AWS alike.`,
 		make  func(*Env) *cobra.Command
 	}{
 		{groupServer, newServerCommand},
+		{groupServer, newDemoCommand},
 		{groupServer, newEnvCommand},
 		{groupServer, newDoctorCommand},
 		{groupMedia, newPutCommand},
