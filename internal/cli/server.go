@@ -32,7 +32,7 @@ key, SLUICE_ROOT_KEY the key that all others are sealed under.
 SIGTERM and SIGINT end the server in order; SIGHUP reads certificates, the log
 level and limits again.`,
 		Example: `  sluice server
-  sluice server --listen :8470 --tls-self-signed --listen-tls :8472
+  sluice server --listen :8470 --tls-self-signed --listen-tls :8473
   sluice server --config /etc/sluice/sluice.toml --check-config`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -150,7 +150,7 @@ func TestDefaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(l.Listen, []string{":1", "127.0.0.1:2"}) || l.DebugListen != "" || !slices.Equal(l.ListenTLS, []string{"127.0.0.1:8472"}) ||
+	if !slices.Equal(l.Listen, []string{":1", "127.0.0.1:2"}) || l.DebugListen != "" || !slices.Equal(l.ListenTLS, []string{"127.0.0.1:8473"}) ||
 		l.Rules.FragmentDuration.String() != "9s" || l.Rules.Streams != 100 {
 		t.Errorf("%+v", l.Config)
 	}

@@ -47,7 +47,7 @@ func Settings() []*Setting {
 		{Name: "listen", Arg: "HOST:PORT", Default: []string{"127.0.0.1:8470"}, List: true,
 			Doc: "http address; repeatable; off: none",
 			set: func(c *Config, v []string) (err error) { c.Listen, err = addresses(v); return err }},
-		{Name: "listen-tls", Arg: "HOST:PORT", Default: []string{"127.0.0.1:8472"}, List: true,
+		{Name: "listen-tls", Arg: "HOST:PORT", Default: []string{"127.0.0.1:8473"}, List: true,
 			Doc: "https address, once there is a certificate; repeatable; off: none",
 			set: func(c *Config, v []string) (err error) { c.ListenTLS, err = addresses(v); return err }},
 		{Name: "debug-listen", Arg: "HOST:PORT", Default: []string{"127.0.0.1:8471"},
