@@ -186,9 +186,8 @@ func (s *Store) commit(batch []*pending) {
 		m := p.rec.Meta
 		h := segment.Header{
 			Stream: m.Stream, Number: m.Number, ProducerMs: m.ProducerMs, LengthMs: m.LengthMs,
-			Bytes: m.Bytes, Tracks: m.Tracks, Position: p.position,
+			Bytes: m.Bytes, Tracks: m.Tracks, Position: p.position, Sealed: p.size,
 		}
-		h.Sum(p.rec.Sealed)
 		p.write.Header, p.write.Sealed = h, p.rec.Sealed
 		writes = append(writes, p.write)
 	}

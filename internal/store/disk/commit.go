@@ -12,7 +12,7 @@ import (
 // Write is one record of a batch, and what became of it.
 type Write struct {
 	File   *File
-	Header segment.Header // Sums are set; File is set by Commit
+	Header segment.Header // Sealed is set; Sums and File are set by Commit
 	Sealed [][]byte
 
 	Offset int64 // set by Commit: where the record begins
@@ -167,7 +167,13 @@ func newWriter(f fsys.File, at int64) *writer {
 	return &writer{file: f, at: at, buf: staging.Get().(*[]byte)}
 }
 
+// record adds a record. Its checksums are made here, side by side with other
+// files' and with the write that is going on.
 func (o *writer) record(w *Write) error {
+	size := w.Header.Sealed
+	if w.Header.Sum(w.Sealed); w.Header.Sealed != size {
+		return fmt.Errorf("a record of %d sealed bytes was announced with %d", w.Header.Sealed, size)
+	}
 	var err error
 	if o.head, err = w.Header.AppendBinary(o.head[:0]); err != nil {
 		return err
