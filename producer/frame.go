@@ -29,7 +29,8 @@ type Frame struct {
 	// EndOfFragment ends the fragment after this frame, as EndFragment does.
 	EndOfFragment bool
 	// Tags are metadata of the fragment that the frame goes into, beside what
-	// PutMetadata adds.
+	// PutMetadata adds. Of the names that begin with AWS only the event markers
+	// MarkImage, MarkImagePrefix and MarkNotification are taken.
 	Tags []sluice.Tag
 	// Data is read during PutFrame only; the caller keeps it.
 	Data []byte

@@ -42,7 +42,7 @@ func (s *Stream) putFrame(ctx context.Context, f *Frame) error {
 		return invalid(StatusMKVInvalidFrameData, "Frame.Data: is empty")
 	}
 	for i := range f.Tags {
-		if err := checkTag(f.Tags[i]); err != nil {
+		if err := checkTag(f.Tags[i]); err != nil && !isMarker(f.Tags[i]) {
 			return err
 		}
 	}

@@ -325,6 +325,20 @@ func checkTag(t sluice.Tag) error {
 	return nil
 }
 
+// The service's own metadata, with which a producer marks a fragment (producer
+// semantics of the official SDK, "Event metadata"): they go into Frame.Tags.
+const (
+	MarkImage        = "AWS_KINESISVIDEO_IMAGE_GENERATION" // make pictures of the fragment; no value
+	MarkImagePrefix  = "AWS_KINESISVIDEO_IMAGE_PREFIX"     // of their names, at most 256 characters
+	MarkNotification = "AWS_KINESISVIDEO_NOTIFICATION"     // notify of the fragment; no value
+)
+
+// isMarker reports whether a tag with a name of the service's is one that
+// producers may set.
+func isMarker(t sluice.Tag) bool {
+	return (t.Name == MarkImage || t.Name == MarkImagePrefix || t.Name == MarkNotification) && len(t.Value) <= MaxMetadataValueLen
+}
+
 // usableLocked is the error that ended the stream, if one did.
 func (s *Stream) usableLocked() error {
 	switch {

@@ -2,6 +2,7 @@ package producer_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -150,6 +151,40 @@ func TestMetadataStaysWithItsFragment(t *testing.T) {
 		}
 		if !slices.Equal(tags, wantTags) {
 			t.Errorf("fragment of frame %d: tags %v, want %v", first, tags, wantTags)
+		}
+	}
+}
+
+func TestMarkersOfTheService(t *testing.T) {
+	t.Parallel()
+	d := newDouble(t)
+	s, err := d.client().NewStream(producer.StreamInfo{Name: "cam", Tracks: []sluice.Track{video()}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := producer.FrameAt(epoch, true, []byte("frame"))
+	for _, name := range []string{"AWS_KINESISVIDEO_FRAGMENT_NUMBER", "AWS", "AWSOME"} {
+		f.Tags = []sluice.Tag{{Name: name}}
+		if err := s.PutFrame(t.Context(), f); !errors.Is(err, producer.StatusInvalidMetadataName) {
+			t.Errorf("tag %s: %v, want %v", name, err, producer.StatusInvalidMetadataName)
+		}
+	}
+	if err := s.PutMetadata(producer.MarkNotification, "", false); !errors.Is(err, producer.StatusInvalidMetadataName) {
+		t.Errorf("PutMetadata of a marker: %v", err)
+	}
+	want := []sluice.Tag{{Name: producer.MarkImage}, {Name: producer.MarkImagePrefix, Value: "door"}, {Name: producer.MarkNotification}}
+	f.Tags = want
+	if err := s.PutFrame(t.Context(), f); err != nil {
+		t.Fatal(err)
+	}
+	stop(t, s)
+	got := d.fragments()
+	if len(got) != 1 {
+		t.Fatalf("%d fragments, want 1", len(got))
+	}
+	for _, tag := range want {
+		if !slices.Contains(got[0].tags, tag) {
+			t.Errorf("tags %v, want %v among them", got[0].tags, tag)
 		}
 	}
 }

@@ -102,13 +102,6 @@ func (k *sink) tellMetrics(stream *producer.Stream, pts int64) {
 		add("total-frame-rate", c.TotalFrameRate).add("total-transfer-rate", c.TotalTransferRate))
 }
 
-// The service's own tags on a fragment, for its image and notification features.
-const (
-	tagImage        = "AWS_KINESISVIDEO_IMAGE_GENERATION"
-	tagImagePrefix  = "AWS_KINESISVIDEO_IMAGE_PREFIX"
-	tagNotification = "AWS_KINESISVIDEO_NOTIFICATION"
-)
-
 // marker puts the event tags onto the fragment that is open.
 func (k *sink) marker(kinds int, prefix string, pairs map[string]string) error {
 	if kinds&3 == 0 {
@@ -119,13 +112,13 @@ func (k *sink) marker(kinds int, prefix string, pairs map[string]string) error {
 	}
 	var tags []sluice.Tag
 	if kinds&1 != 0 {
-		tags = append(tags, sluice.Tag{Name: tagImage})
+		tags = append(tags, sluice.Tag{Name: producer.MarkImage})
 		if prefix != "" {
-			tags = append(tags, sluice.Tag{Name: tagImagePrefix, Value: prefix})
+			tags = append(tags, sluice.Tag{Name: producer.MarkImagePrefix, Value: prefix})
 		}
 	}
 	if kinds&2 != 0 {
-		tags = append(tags, sluice.Tag{Name: tagNotification})
+		tags = append(tags, sluice.Tag{Name: producer.MarkNotification})
 	}
 	for name, value := range pairs {
 		tags = append(tags, sluice.Tag{Name: name, Value: value})

@@ -1,11 +1,8 @@
 package main
 
 import (
-	"context"
 	"os"
 	"time"
-
-	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/sluicevideo/sluice/kvsapi"
 )
@@ -60,7 +57,7 @@ type settings struct {
 
 // service says where the service is and who calls, from the properties, and
 // where they are silent from the environment, as the AWS tools read it.
-func (s settings) service(ctx context.Context) (kvsapi.Options, error) {
+func (s settings) service() (kvsapi.Options, error) {
 	o := kvsapi.Options{Endpoint: s.Endpoint, CAFile: s.CAFile, UserAgent: s.UserAgent}
 	// A region that somebody set beats the environment's; the property's default
 	// does not.
@@ -72,23 +69,9 @@ func (s settings) service(ctx context.Context) (kvsapi.Options, error) {
 	if o.CAFile == "" {
 		o.CAFile = os.Getenv("KVSSINK_CA_CERT_PATH")
 	}
-	credentials, err := s.credentials(ctx)
+	credentials, err := s.credentials(os.Getenv)
 	o.Credentials = credentials
 	return o, err
-}
-
-// static are keys that were given as properties.
-func (s settings) static() aws.CredentialsProvider {
-	if s.AccessKey == "" || s.AccessKey == "access_key" || s.SecretKey == "" || s.SecretKey == "secret_key" {
-		return nil
-	}
-	token := s.SessionToken
-	if token == "session_token" {
-		token = ""
-	}
-	return aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-		return aws.Credentials{AccessKeyID: s.AccessKey, SecretAccessKey: s.SecretKey, SessionToken: token, Source: "properties"}, nil
-	})
 }
 
 func seconds(n int) time.Duration { return time.Duration(n) * time.Second }

@@ -51,7 +51,7 @@ func newSink(s settings, tell func(int, *structure)) (*sink, error) {
 	if s.StreamingType == 1 {
 		return nil, errors.New("streaming-type near-realtime is not supported, as in the official element: use realtime or offline")
 	}
-	service, err := s.service(ctx)
+	service, err := s.service()
 	if err != nil {
 		return nil, err
 	}

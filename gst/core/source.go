@@ -47,7 +47,7 @@ type sourceFrame struct {
 
 func newSource(s settings, tell func(int, *structure)) (*source, error) {
 	ctx := context.Background()
-	o, err := s.service(ctx)
+	o, err := s.service()
 	if err != nil {
 		return nil, err
 	}
