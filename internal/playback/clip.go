@@ -115,10 +115,10 @@ func (c *Clip) layOut(ctx context.Context) error {
 				Msg: "GetClip: fragment " + f.Number.String() + ": its codec private data differs from that of the clip's first fragment"}
 		}
 		sh := shapeOf(f)
-		start := time.Duration(f.start(c.clock).UnixNano())
+		start := time.Duration(f.start(c.clock).UnixNano()) + sh.offset
 		switch gap := start - end; {
 		case len(kept) == 0:
-			origin = earliest(f, c.sel, start)
+			origin = earliest(f, c.sel, start-sh.offset)
 			out = start - origin
 		case gap > discontinuityGap || gap < -discontinuityGap:
 		default:

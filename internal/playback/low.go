@@ -162,6 +162,15 @@ func (e *edge) snapshot() (list []edgeFragment, changed <-chan struct{}) {
 	return list, e.changed
 }
 
+// shape is what is known of the fragment's shape so far.
+func (f *edgeFragment) shape() *shape {
+	head := *f.head
+	for i := range f.frames {
+		head.Index = append(head.Index, f.frames[i].Entry)
+	}
+	return shapeOf(&head)
+}
+
 // samples are the frames of a track so far.
 func (f *edgeFragment) samples(t *track, clock sluice.Clock) []mux.Sample {
 	base := time.Duration(f.head.start(clock).UnixNano()) - f.head.Timecode
@@ -354,7 +363,7 @@ func (v *Viewer) lowPlaylist(ctx context.Context, number uint32) (*lowList, erro
 		if list.any && (start.Before(list.last.start) || s.Clock == sluice.ProducerClock && start.Equal(list.last.start)) {
 			continue
 		}
-		it := item{start: start, shape: &shape{print: fingerprint(f.head.Tracks)}}
+		it := item{start: start, shape: f.shape()}
 		it.Number = f.head.Number
 		it.mark(s, list.any, &list.last, list.end)
 		seg := v.segment(&it, number)

@@ -157,6 +157,7 @@ func fingerprint(tracks []sluice.Track) uint64 {
 type shape struct {
 	print    uint64
 	tracks   []sluice.Track
+	offset   time.Duration // from the fragment's own time to the first of them: sound may come first
 	duration time.Duration // of the pictures, or of the sound alone; the last frame included
 	frame    time.Duration // how long a frame lasts on average
 	frames   int
@@ -209,6 +210,9 @@ func shapeOf(f *Fragment) *shape {
 		s.frame = given
 	}
 	s.duration = last - first + s.frame
+	if s.frames > 0 {
+		s.offset = first - f.Timecode
+	}
 	return s
 }
 

@@ -15,7 +15,6 @@ import (
 	"time"
 
 	"github.com/sluicevideo/sluice"
-	"github.com/sluicevideo/sluice/internal/mux/muxtest"
 	"github.com/sluicevideo/sluice/internal/playback"
 )
 
@@ -746,11 +745,4 @@ func TestParameters(t *testing.T) {
 	if _, err := newPlayer(t, m).open(playback.Request{}); sluice.CodeOf(err) != sluice.ResourceNotFound {
 		t.Errorf("silent for 40 s: %v", err)
 	}
-}
-
-// fragmentsOf cuts media that ffmpeg makes.
-func fragmentsOf(t *testing.T, video, audio string) clip {
-	t.Helper()
-	h, f := muxtest.Read(t, muxtest.Media(t, "testsrc2=size=320x180:rate=25:duration=4", video, audio))
-	return clip{h, f}
 }

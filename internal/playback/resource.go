@@ -390,7 +390,7 @@ func (v *Viewer) Manifest(ctx context.Context) ([]byte, error) {
 	}
 	for i := range list.items {
 		it := &list.items[i]
-		f := dash.Fragment{Start: it.start, Duration: it.duration}
+		f := dash.Fragment{Start: it.begins(), Duration: it.duration}
 		if s.ShowNumbers {
 			f.Number = it.Number.String()
 		}
@@ -417,7 +417,7 @@ func (v *Viewer) Manifest(ctx context.Context) ([]byte, error) {
 // span is how much time the list covers.
 func (l *view) span() time.Duration {
 	n := len(l.items)
-	return l.items[n-1].start.Add(l.items[n-1].duration).Sub(l.items[0].start)
+	return l.items[n-1].ends().Sub(l.items[0].begins())
 }
 
 // bySequence finds the fragment at a place of the session.

@@ -25,6 +25,12 @@ type item struct {
 	sequence      uint64 // media sequence number
 }
 
+// begins is when the item's pictures begin, which is what players join.
+func (it *item) begins() time.Time { return it.start.Add(it.shape.offset) }
+
+// ends is when they end.
+func (it *item) ends() time.Time { return it.begins().Add(it.duration) }
+
 // view is what a playlist lists now.
 type view struct {
 	items           []item
@@ -251,7 +257,7 @@ func (p *Playback) add(ctx context.Context, s *Session, t *timeline, e *store.En
 	it.sequence = t.next
 	it.mark(s, t.any, &t.last, t.end)
 	t.next++
-	t.any, t.last, t.end = true, it, it.start.Add(it.duration)
+	t.any, t.last, t.end = true, it, it.ends()
 	t.target = max(t.target, it.duration)
 	t.items = append(t.items, it)
 	return nil
@@ -280,7 +286,7 @@ func (it *item) mark(s *Session, follows bool, last *item, end time.Time) {
 	case Always:
 		it.discontinuity = true
 	case OnDiscontinuity:
-		gap := it.start.Sub(end)
+		gap := it.begins().Sub(end)
 		it.discontinuity = follows && (gap > discontinuityGap || gap < -discontinuityGap)
 	}
 	it.discontinuity = it.discontinuity || changed
@@ -306,7 +312,7 @@ func (p *Playback) onDemand(ctx context.Context, s *Session) (*view, error) {
 		if i+1 < len(v.items) {
 			// Where the next one follows on, until its start: a fragment's own length
 			// is that of sound and pictures together, and players add durations up.
-			next := v.items[i+1].start.Sub(it.start)
+			next := v.items[i+1].begins().Sub(it.begins())
 			if gap := next - it.duration; gap <= discontinuityGap && gap >= -discontinuityGap {
 				it.duration = max(next, time.Millisecond)
 			}
@@ -317,7 +323,7 @@ func (p *Playback) onDemand(ctx context.Context, s *Session) (*view, error) {
 		} else {
 			it.mark(s, true, &v.items[i-1], end)
 		}
-		end = it.start.Add(it.duration)
+		end = it.ends()
 		v.target = max(v.target, it.duration)
 	}
 	return v, nil
