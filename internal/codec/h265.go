@@ -260,7 +260,7 @@ func h265FrameRate(r *bitReader, maxSubLayers int, s *SPS) float64 {
 	for range 6 {
 		r.ue() // block sizes and transform depths
 	}
-	if r.flag() && r.flag() {
+	if enabled := r.flag(); enabled && r.flag() {
 		skipH265ScalingLists(r)
 	}
 	r.skip(2) // amp, sample adaptive offset

@@ -136,7 +136,7 @@ func readOperator(name string) (condition, error) {
 		return c, fmt.Errorf("there is no operator %q", name)
 	}
 	if op.null && (c.ifExists || c.each != plain) {
-		return c, fmt.Errorf("Null takes neither IfExists nor a set prefix, so %q is no operator", name)
+		return c, fmt.Errorf("operator %q: Null takes neither IfExists nor a set prefix", name)
 	}
 	c.op = op
 	return c, nil
