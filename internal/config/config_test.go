@@ -267,3 +267,32 @@ func FuzzFile(f *testing.F) {
 		}
 	})
 }
+
+// TestSampleFile: the settings file that is shipped loads, as it is and with
+// every line in it that is commented out.
+func TestSampleFile(t *testing.T) {
+	t.Parallel()
+	const sample = "../../deploy/sluice.toml"
+	if _, err := load(t, []string{"--config", sample}, nil); err != nil {
+		t.Error(err)
+	}
+	raw, err := os.ReadFile(sample)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []string
+	for line := range strings.Lines(string(raw)) {
+		line = strings.TrimSuffix(line, "\n")
+		if setting, ok := strings.CutPrefix(line, "#"); ok && !strings.HasPrefix(setting, " ") && setting != "" && setting != "tls-self-signed = true" {
+			line = setting
+		}
+		all = append(all, line)
+	}
+	l, err := load(t, []string{"--config", writeFile(t, strings.Join(all, "\n"))}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.StreamMaxBytes == 0 || l.Rules.FragmentDuration.Seconds() != 30 || l.Rates.PutMediaSessions != 1 {
+		t.Errorf("%+v", l.Config)
+	}
+}
