@@ -64,7 +64,7 @@ func TestRefusals(t *testing.T) {
 		{`{"Statement":{"Effect":"Allow","action":"*","Resource":"*"}}`, "line 1 column 32: Statement[0].action: is no element of a policy; it is spelled Action"},
 		{statements(when(`"StringEqual":{"a:b":"c"}`)), `Statement[0].Condition: there is no operator "StringEqual"`},
 		{statements(when(`"stringequals":{"a:b":"c"}`)), `there is no operator "stringequals"; it is spelled StringEquals`},
-		{statements(when(`"NullIfExists":{"a:b":"true"}`)), `"NullIfExists" is no operator`},
+		{statements(when(`"NullIfExists":{"a:b":"true"}`)), `operator "NullIfExists"`},
 		{statements(when(`"StringEquals":"x"`)), "Statement[0].Condition.StringEquals: must be an object of condition keys, not a string"},
 		{statements(when(`"StringEquals":{}`)), "Statement[0].Condition.StringEquals: has no condition key"},
 		{statements(when(`"StringEquals":{"username":"c"}`)), `condition key "username" must be service:name, as in aws:SourceIp`},
