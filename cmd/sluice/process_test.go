@@ -3,13 +3,10 @@ package main_test
 import (
 	"bufio"
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/exec"
@@ -31,7 +28,6 @@ import (
 	"github.com/sluicevideo/sluice/internal/server"
 	"github.com/sluicevideo/sluice/internal/sluicetest"
 	"github.com/sluicevideo/sluice/kvsapi"
-	"github.com/sluicevideo/sluice/parser"
 )
 
 // childEnv makes the test binary the sluice binary.
@@ -110,7 +106,11 @@ func sluiceCommand(args ...string) *exec.Cmd {
 func start(t *testing.T, data string, args ...string) *process {
 	t.Helper()
 	p := &process{t: t, data: data, log: &lines{more: make(chan struct{})}, done: make(chan error, 1)}
-	p.cmd = sluiceCommand(append([]string{"server", "--data", data, "--listen=127.0.0.1:0", "--debug-listen=127.0.0.1:0"}, args...)...)
+	args = append([]string{"server", "--data", data, "--debug-listen=127.0.0.1:0"}, args...)
+	if !slices.ContainsFunc(args, func(a string) bool { return strings.HasPrefix(a, "--listen=") }) {
+		args = append(args, "--listen=127.0.0.1:0")
+	}
+	p.cmd = sluiceCommand(args...)
 	p.cmd.Stdout = &p.out
 	pipe, err := p.cmd.StderrPipe()
 	if err != nil {
@@ -266,190 +266,6 @@ func TestShutdownOfSessions(t *testing.T) {
 	}
 	if code := p.end(); code != 0 {
 		t.Errorf("exit code %d", code)
-	}
-}
-
-// TestKill kills the server in the middle of control calls and media, again and
-// again. Whatever was answered must be there afterwards: every change, and every
-// fragment that was acknowledged as PERSISTED, byte for byte.
-func TestKill(t *testing.T) {
-	if testing.Short() {
-		t.Skip("go test -short")
-	}
-	t.Parallel()
-	rounds, writers := 20, 20
-	if os.Getenv("SLUICE_LONG") != "" {
-		rounds = 200
-	}
-	data := filepath.Join(t.TempDir(), "data")
-	k := &killTest{t: t, tags: map[string]string{}, persisted: make([]map[sluice.FragmentNumber]int64, writers), next: make([]int64, writers)}
-	for i := range k.persisted {
-		k.persisted[i] = map[sluice.FragmentNumber]int64{}
-		k.next[i] = time.Now().UnixMilli()
-	}
-	total := 0
-	for round := range rounds {
-		p := start(t, data)
-		client := p.client()
-		k.verify(client, round == rounds-1)
-		ctx, cancel := context.WithCancel(t.Context())
-		var wg sync.WaitGroup
-		for w := range writers {
-			wg.Go(func() { k.write(ctx, client, w) })
-		}
-		wg.Go(func() { k.change(ctx, client.Control()) })
-		time.Sleep(time.Duration(50+rand.IntN(700)) * time.Millisecond) // the moment of the kill, no synchronisation
-		p.cmd.Process.Kill()
-		p.end()
-		cancel()
-		wg.Wait()
-	}
-	p := start(t, data)
-	k.verify(p.client(), true)
-	for _, m := range k.persisted {
-		total += len(m)
-	}
-	t.Logf("%d rounds, %d answered changes, %d fragments acknowledged, none lost", rounds, k.changes, total)
-	if k.changes == 0 || total == 0 {
-		t.Error("nothing was tested")
-	}
-	p.cmd.Process.Signal(syscall.SIGTERM)
-	p.end()
-}
-
-type killTest struct {
-	t    *testing.T
-	mu   sync.Mutex // tags and what follows, and the maps in persisted
-	tags map[string]string
-	// maybe are the tags of a change that was not answered: it may or may not
-	// have happened.
-	maybe   map[string]string
-	changes int
-
-	persisted []map[sluice.FragmentNumber]int64 // by writer: number -> timecode, the fragment's seed
-	next      []int64
-}
-
-func streamOf(writer int) string { return fmt.Sprintf("writer-%d", writer) }
-
-// cam is small, so that many fragments are decided between two kills.
-var cam = sluicetest.Camera{Frames: 5, Size: 2000, Every: 20 * time.Millisecond}
-
-// write sends fragments until the server is gone. The timecode of a fragment is
-// also its number in the camera's sequence.
-func (k *killTest) write(ctx context.Context, c *kvsapi.Client, w int) {
-	name := streamOf(w)
-	c.Control().CreateStream(ctx, &kinesisvideo.CreateStreamInput{StreamName: &name, DataRetentionInHours: aws.Int32(24)}) // or it is there
-	body, media := io.Pipe()
-	session, err := c.PutMedia(ctx, &kvsapi.PutMediaInput{Stream: sluice.StreamRef{Name: name}, Body: body})
-	if err != nil {
-		return // killed before it began
-	}
-	defer session.Close()
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		_, err := media.Write(cam.Header())
-		for err == nil {
-			at := k.next[w]
-			k.next[w] += cam.Length().Milliseconds()
-			_, err = media.Write(cam.Fragment(int(at), at))
-		}
-	})
-	for {
-		a, err := session.Next()
-		if err != nil {
-			break
-		}
-		if a.Event == sluice.AckPersisted {
-			k.mu.Lock()
-			k.persisted[w][a.Number] = a.Timecode
-			k.mu.Unlock()
-		}
-		if a.Event == sluice.AckError {
-			k.t.Errorf("%s: %v", name, a)
-			break
-		}
-	}
-	body.CloseWithError(io.ErrClosedPipe)
-	wg.Wait()
-}
-
-// change tags and untags one stream, and remembers what was answered.
-func (k *killTest) change(ctx context.Context, c *kinesisvideo.Client) {
-	name := "changed"
-	c.CreateStream(ctx, &kinesisvideo.CreateStreamInput{StreamName: &name})
-	for {
-		key, value := fmt.Sprint("k", rand.IntN(20)), fmt.Sprint(rand.Uint64())
-		wanted := maps.Clone(k.tags)
-		var err error
-		if rand.IntN(3) == 0 {
-			delete(wanted, key)
-			_, err = c.UntagStream(ctx, &kinesisvideo.UntagStreamInput{StreamName: &name, TagKeyList: []string{key}})
-		} else {
-			wanted[key] = value
-			_, err = c.TagStream(ctx, &kinesisvideo.TagStreamInput{StreamName: &name, Tags: map[string]string{key: value}})
-		}
-		if err != nil {
-			k.maybe = wanted
-			return
-		}
-		k.tags, k.maybe = wanted, nil
-		k.changes++
-	}
-}
-
-// verify compares what is there with what was answered. media compares the
-// fragments' bytes too; without it only that they are listed.
-func (k *killTest) verify(c *kvsapi.Client, media bool) {
-	t := k.t
-	t.Helper()
-	if k.changes > 0 {
-		out, err := c.Control().ListTagsForStream(t.Context(), &kinesisvideo.ListTagsForStreamInput{StreamName: aws.String("changed")})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if !maps.Equal(out.Tags, k.tags) && (k.maybe == nil || !maps.Equal(out.Tags, k.maybe)) {
-			t.Fatalf("tags %v\nwant %v\nor   %v", out.Tags, k.tags, k.maybe)
-		}
-		k.tags, k.maybe = out.Tags, nil
-		if k.tags == nil {
-			k.tags = map[string]string{}
-		}
-	}
-	for w, want := range k.persisted {
-		if len(want) == 0 {
-			continue
-		}
-		stream := sluice.StreamRef{Name: streamOf(w)}
-		listed := map[sluice.FragmentNumber]bool{}
-		for f, err := range parser.List(t.Context(), c, kvsapi.ListFragmentsInput{Stream: stream, From: time.Unix(1, 0), To: time.Now().Add(time.Hour), Max: 1000}) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			listed[f.Number] = true
-		}
-		for n := range want {
-			if !listed[n] {
-				t.Errorf("%s: fragment %v was PERSISTED and is not listed", stream, n)
-			}
-		}
-		if !media {
-			continue
-		}
-		numbers := slices.SortedFunc(maps.Keys(want), sluice.FragmentNumber.Compare)
-		for f, err := range parser.FetchList(t.Context(), c, stream, numbers, parser.FetchOptions{Batch: 100}) {
-			if err != nil {
-				t.Fatal(err)
-			}
-			if f.Err != nil {
-				t.Errorf("%s: fragment %v: %v", stream, f.Number, f.Err)
-				continue
-			}
-			at := want[f.Number]
-			if !bytes.Contains(f.Bytes, cam.Fragment(int(at), at)) {
-				t.Errorf("%s: fragment %v did not come back as sent", stream, f.Number)
-			}
-		}
 	}
 }
 
