@@ -92,7 +92,7 @@ func (d *demonstration) run(ctx context.Context, cfg *config.Loaded) error {
 			defer os.RemoveAll(dir)
 			cfg.Data = dir
 		case v.Setting.Name == "log-level":
-			level = slog.LevelWarn // a line a call would bury what the demo says
+			level = slog.LevelError // a line a call would bury what the demo says
 		}
 	}
 	d.log = newLogger(d.env, cfg.LogFormat, level)

@@ -91,7 +91,8 @@ func TestDemo(t *testing.T) {
 		}
 		keys = string(b)
 		clip := filepath.Join(t.TempDir(), "out.mkv")
-		environ := []string{"AWS_ENDPOINT_URL=" + url, "AWS_REGION=us-west-2", "AWS_SHARED_CREDENTIALS_FILE=" + file, "AWS_CONFIG_FILE=/dev/null"}
+		pair := regexp.MustCompile(`= (\S+)`).FindAllStringSubmatch(keys, -1)
+		environ := []string{"AWS_ENDPOINT_URL=" + url, "AWS_REGION=us-west-2", "AWS_ACCESS_KEY_ID=" + pair[0][1], "AWS_SECRET_ACCESS_KEY=" + pair[1][1]}
 		// The stream comes with the camera's first fragment.
 		for r := (result{code: -1}); r.code != 0; {
 			if r = run(t, environ, "get", "demo-camera", "--from", "now", "--for", "2s", "-o", clip); r.code != 0 && r.code != cli.ExitNotFound {
