@@ -1,11 +1,13 @@
 package stream
 
 import (
+	"cmp"
 	"container/list"
 	"context"
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 )
 
 // budget is the one pool of memory for media of the whole server.
@@ -18,27 +20,35 @@ import (
 //
 // Fifty half-read fragments could fill the pool with none able to finish. So a
 // part of it, enough for one largest fragment and its sealed copy, is kept back
-// for one fragment at a time, the holder: the oldest that had to wait. It keeps
-// that right until it is decided; then the next has its turn, and what the
-// others hold always leaves room for it.
+// for one fragment at a time, the holder. It keeps that right until it is
+// decided; then the next has its turn, and what the others hold always leaves
+// room for it. The holder must not depend on anybody who waits for memory: it is
+// chosen for the oldest that waits, and is the lowest-numbered of that one's
+// stream that is still arriving, for a stream decides its fragments in order.
 type budget struct {
+	age atomic.Uint64 // given out at each Begin, so in number order within a stream
+
 	mu       sync.Mutex // never held together with a stream's
 	total    int64
 	reserve  int64
 	used     int64 // all that is held, cached included
 	cached   int64
-	age      uint64
 	holder   *charge
 	waiting  []*waiter // oldest charge first
 	volatile list.List // of *frag: cached, of streams without retention
 	durable  list.List // of *frag: cached
 }
 
-// charge is what one fragment, or the bytes that will become one, holds.
+// charge is what one fragment holds.
 type charge struct {
-	age  uint64 // 0 until it first takes
-	held int64
+	age   uint64
+	group *group
+	held  int64
 }
+
+// group is the charges of a stream's fragments that are still arriving, oldest
+// first.
+type group struct{ arriving []*charge }
 
 type waiter struct {
 	c     *charge
@@ -60,42 +70,53 @@ func newBudget(total, maxFragment int64) (*budget, error) {
 	return &budget{total: total, reserve: min(2*maxFragment+reserveSlack, total/4*3)}, nil
 }
 
-// take waits until n more bytes may be held for c, until ctx ends, or until
-// stop is closed, which gives ErrYield. Fragments that had to be let go for it
-// are dropped from their tails before it returns.
+// enter says that a fragment has begun to arrive, with its age and group set.
+func (b *budget) enter(c *charge) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	g := c.group
+	at, _ := slices.BinarySearchFunc(g.arriving, c.age, func(x *charge, age uint64) int { return cmp.Compare(x.age, age) })
+	g.arriving = slices.Insert(g.arriving, at, c)
+	if h := b.holder; h != nil && h.group == g && h.age > c.age {
+		// Somebody that must wait for c was faster to enter.
+		b.holder = c
+	}
+}
+
+func (b *budget) arrivedLocked(c *charge) {
+	if i := slices.Index(c.group.arriving, c); i >= 0 {
+		c.group.arriving = slices.Delete(c.group.arriving, i, i+1)
+	}
+}
+
+// tryTake lets c hold n bytes in all when there is room now. Fragments that had
+// to be let go for it are dropped from their tails before it returns.
+func (b *budget) tryTake(c *charge, n int64) bool {
+	b.mu.Lock()
+	n -= c.held
+	if n > 0 && (len(b.waiting) > 0 || !b.fitsLocked(c, n)) {
+		b.mu.Unlock()
+		return false
+	}
+	var victims []*frag
+	if n > 0 {
+		victims = b.grantLocked(c, n)
+	}
+	b.mu.Unlock()
+	dropAll(victims)
+	return true
+}
+
+// take waits until c may hold n bytes in all, until ctx ends, or until stop is
+// closed, which gives ErrYield.
 func (b *budget) take(ctx context.Context, stop <-chan struct{}, c *charge, n int64) error {
 	b.mu.Lock()
-	return b.takeAndUnlock(ctx, stop, c, n)
-}
-
-// ensure is take for what is missing until c holds n bytes.
-func (b *budget) ensure(ctx context.Context, stop <-chan struct{}, c *charge, n int64) error {
-	b.mu.Lock()
-	if c.held >= n {
+	if n -= c.held; n <= 0 {
 		b.mu.Unlock()
-		return nil
-	}
-	return b.takeAndUnlock(ctx, stop, c, n-c.held)
-}
-
-func (b *budget) takeAndUnlock(ctx context.Context, stop <-chan struct{}, c *charge, n int64) error {
-	if c.age == 0 {
-		b.age++
-		c.age = b.age
-	}
-	if len(b.waiting) == 0 && b.fitsLocked(c, n) {
-		victims := b.grantLocked(c, n)
-		b.mu.Unlock()
-		dropAll(victims)
 		return nil
 	}
 	w := &waiter{c: c, n: n, ready: make(chan struct{})}
-	at, _ := slices.BinarySearchFunc(b.waiting, w, func(a, b *waiter) int {
-		if a.c.age <= b.c.age {
-			return -1 // behind those of the same fragment
-		}
-		return 1
-	})
+	at, _ := slices.BinarySearchFunc(b.waiting, c.age, func(x *waiter, age uint64) int { return cmp.Compare(x.c.age, age) })
 	b.waiting = slices.Insert(b.waiting, at, w)
 	victims := b.serveLocked()
 	b.mu.Unlock()
@@ -142,6 +163,9 @@ func (b *budget) serveLocked() (victims []*frag) {
 		if w := b.waiting[0]; !b.fitsLocked(w.c, w.n) {
 			if b.holder == nil {
 				b.holder = w.c
+				if a := w.c.group.arriving; len(a) > 0 {
+					b.holder = a[0]
+				}
 				continue
 			}
 			// Nobody passes the oldest, the holder apart: all wait for it.
@@ -188,11 +212,11 @@ func (b *budget) uncacheLocked(f *frag) *frag {
 	return f
 }
 
-// adjust sets what c holds to n bytes, without waiting: for the end of a
-// fragment, when what was taken ahead is more or, by a little, less than what it
-// became.
+// adjust says that c's fragment has arrived and holds n bytes from now on. It
+// does not wait: what was taken ahead is more or, by a little, less.
 func (b *budget) adjust(c *charge, n int64) {
 	b.mu.Lock()
+	b.arrivedLocked(c)
 	b.used += n - c.held
 	c.held = n
 	victims := append(b.squeezeLocked(), b.serveLocked()...)
@@ -200,9 +224,10 @@ func (b *budget) adjust(c *charge, n int64) {
 	dropAll(victims)
 }
 
-// give ends a charge: its fragment was aborted, or never began.
+// give ends a charge: its fragment was aborted.
 func (b *budget) give(c *charge) {
 	b.mu.Lock()
+	b.arrivedLocked(c)
 	b.used -= c.held
 	c.held = 0
 	if b.holder == c {
@@ -217,6 +242,7 @@ func (b *budget) give(c *charge) {
 func (b *budget) cache(f *frag, n int64) {
 	b.mu.Lock()
 	c := f.charge
+	b.arrivedLocked(c)
 	b.used += n - c.held
 	c.held = n
 	b.cached += n

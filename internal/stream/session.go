@@ -24,12 +24,6 @@ type SessionInfo struct {
 type Session struct {
 	o    *opened
 	info SessionInfo
-	// ahead holds what is granted before the next fragment begins, which takes
-	// it over. factor is 2 for a stream with retention: the sealed copy is granted
-	// together with the bytes, so that sealing never waits for memory while it
-	// holds some.
-	ahead  *charge
-	factor int64
 	// spoke is when the last byte arrived or listening began (monotonic, ns since
 	// the registry began). waits says that nobody listens, because the session
 	// waits for memory or for something else of ours: that is not silence.
@@ -72,7 +66,7 @@ func (r *Registry) Join(ctx context.Context, ref sluice.StreamRef, info SessionI
 	if _, err := o.streamKey(ctx); err != nil {
 		return nil, err
 	}
-	s := &Session{o: o, info: info, ahead: &charge{}, factor: 1, joined: time.Now()}
+	s := &Session{o: o, info: info, joined: time.Now()}
 	s.ctx, s.end = context.WithCancelCause(context.Background())
 	s.spoke.Store(r.mono())
 	if !r.enter() {
@@ -82,9 +76,6 @@ func (r *Registry) Join(ctx context.Context, ref sluice.StreamRef, info SessionI
 	o.mu.Lock()
 	gone := o.gone
 	if !gone {
-		if o.about.Retention > 0 {
-			s.factor = 2
-		}
 		o.sessions = append(o.sessions, s)
 		for i := 0; most > 0 && i < len(o.sessions)-most; i++ {
 			o.sessions[i].yieldLocked()
@@ -145,30 +136,48 @@ func (s *Session) Silence() time.Duration {
 	return time.Duration(s.o.r.mono() - s.spoke.Load())
 }
 
-// waiting runs fn, which waits for something of ours.
-func (s *Session) waiting(fn func() error) error {
-	was := s.waits.Swap(true)
-	err := fn()
-	s.touch()
-	s.waits.Store(was)
-	return err
-}
-
-// Grant waits until n more bytes of media may be held, and notes that they
-// arrived. Who reads from a socket calls it for what it has read, before it
-// reads on. It returns ErrYield when the session is ended while it waits.
+// Grant waits until n more bytes of the open fragment may be held. Who reads
+// from a socket calls it for what it has read, before it reads on; Append takes
+// from what was granted. It returns ErrYield when the session is ended while it
+// waits. Between fragments it does not wait: what arrives there is little.
 func (s *Session) Grant(ctx context.Context, n int) error {
+	s.touch()
 	s.o.mu.Lock()
 	f := s.cur
 	s.o.mu.Unlock()
-	c := s.ahead
-	if f != nil {
-		c = f.charge
+	if f == nil {
+		return nil
 	}
-	err := s.waiting(func() error { return s.o.r.budget.take(ctx, s.ctx.Done(), c, int64(n)*s.factor) })
-	if f != nil {
+	f.read += int64(n)
+	return s.hold(ctx, f, f.read)
+}
+
+// hold waits until f may hold n bytes of media.
+func (s *Session) hold(ctx context.Context, f *frag, n int64) error {
+	if !f.volatile {
+		// The sealed copy is granted together with the bytes, so that sealing never
+		// waits for memory while it holds some.
+		n *= 2
+	}
+	b, o := s.o.r.budget, s.o
+	if b.tryTake(f.charge, n) {
 		s.returnAborted(f)
+		return nil
 	}
+	was := s.waits.Swap(true)
+	o.mu.Lock()
+	f.starved = true
+	o.watchStallLocked()
+	o.mu.Unlock()
+	began := time.Now()
+	err := b.take(ctx, s.ctx.Done(), f.charge, n)
+	o.r.o.Events.Waited(time.Since(began))
+	o.mu.Lock()
+	f.starved = false
+	o.mu.Unlock()
+	s.touch()
+	s.waits.Store(was)
+	s.returnAborted(f)
 	return err
 }
 
@@ -195,6 +204,17 @@ func (s *Session) Begin(ctx context.Context, h FragmentHeader) (*Open, error) {
 		h.Server = s.o.now()
 	}
 	o := s.o
+	f, err := s.beginLocking(h)
+	if err != nil {
+		return nil, err
+	}
+	o.r.budget.enter(f.charge)
+	s.returnAborted(f)
+	return &Open{f: f}, nil
+}
+
+func (s *Session) beginLocking(h FragmentHeader) (*frag, error) {
+	o := s.o
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
@@ -215,14 +235,10 @@ func (s *Session) Begin(ctx context.Context, h FragmentHeader) (*Open, error) {
 	// seconds of a clock that is 2^26 s/5 further by then.
 	o.next++
 	o.last = f.number
-	f.charge, s.ahead = s.ahead, &charge{}
-	s.factor = 2
-	if f.volatile {
-		s.factor = 1
-	}
+	f.charge = &charge{age: o.r.budget.age.Add(1), group: &o.group}
 	o.tail = append(o.tail, f)
 	s.cur = f
-	return &Open{f: f}, nil
+	return f, nil
 }
 
 // yieldLocked asks the session to take no further fragment.
@@ -269,7 +285,6 @@ func (s *Session) Leave(cause error) {
 	if f != nil {
 		o.abort(f, cause)
 	}
-	o.r.budget.give(s.ahead)
 	o.r.leave()
 }
 
@@ -291,21 +306,15 @@ func (o *Open) Append(ctx context.Context, elements []byte, frames []fragment.En
 	f := o.f
 	s := f.s
 	// f.size changes on this goroutine alone.
-	err := s.waiting(func() error {
-		return s.o.r.budget.ensure(ctx, s.ctx.Done(), f.charge, (f.size+int64(len(elements)))*s.factor)
-	})
-	if err != nil {
+	if err := s.hold(ctx, f, max(f.size+int64(len(elements)), f.read)); err != nil {
 		return err
 	}
+	s.touch()
 	st := s.o
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if f.state != stateOpen {
-		err := f.failureLocked()
-		st.mu.Unlock()
-		s.returnAborted(f)
-		st.mu.Lock()
-		return err
+		return f.failureLocked()
 	}
 	if len(f.frames)+len(frames) > maxFrames {
 		return fmt.Errorf("%w: more than %d frames in a fragment", sluice.MaxFragmentSizeReached, maxFrames)

@@ -90,6 +90,7 @@ type opened struct {
 	archived sluice.FragmentNumber // the tail holds every durable fragment above it
 	tail     []*frag               // in number order
 	sessions []*Session            // in the order in which they joined
+	group    group                 // the budget's
 	changed  chan struct{}         // closed and replaced by nil at the next change; nil when nobody waits
 	key      [32]byte
 	keyUntil time.Time // monotonic; zero: no key
@@ -124,24 +125,27 @@ type frag struct {
 	charge    *charge // the budget's, as cachedAt
 	cachedAt  *list.Element
 
+	read int64 // bytes granted for; the session's goroutine's
+
 	// Guarded by o.mu. Bytes and entries are only ever appended, so a reader may
 	// keep what it has seen.
-	state  state
-	shown  bool     // followers may see it
-	runs   [][]byte // its bytes; pieces that lie behind each other in memory are one run
-	size   int64
-	frames []fragment.Entry
-	first  time.Duration // earliest and latest frame
-	final  time.Duration
-	tracks uint32 // bit n-1: track n has a frame
-	head   [13]byte
-	headN  int
-	span   time.Duration // set when it is complete: see length
-	entry  store.Entry   // set when it is durable
-	sealed []byte
-	handed bool  // given to the store
-	cause  error // why it was aborted
-	gone   bool  // dropped from the tail; runs and frames are nil
+	state   state
+	starved bool     // waits for memory
+	shown   bool     // followers may see it
+	runs    [][]byte // its bytes; pieces that lie behind each other in memory are one run
+	size    int64
+	frames  []fragment.Entry
+	first   time.Duration // earliest and latest frame
+	final   time.Duration
+	tracks  uint32 // bit n-1: track n has a frame
+	head    [13]byte
+	headN   int
+	span    time.Duration // set when it is complete: see length
+	entry   store.Entry   // set when it is durable
+	sealed  []byte
+	handed  bool  // given to the store
+	cause   error // why it was aborted
+	gone    bool  // dropped from the tail; runs and frames are nil
 }
 
 // length is the time from the earliest frame to the latest, without the last
@@ -301,8 +305,9 @@ func (o *opened) readyLocked() (ready []*frag) {
 	return ready
 }
 
-// blockerLocked is the open fragment that others wait for, if a complete
-// fragment of another session is behind it.
+// blockerLocked is the open fragment that others wait for: a later one of another
+// session is complete, or waits for memory that it may only have when those
+// before it are decided.
 func (o *opened) blockerLocked() *frag {
 	var open *frag
 	for _, f := range o.tail {
@@ -310,7 +315,7 @@ func (o *opened) blockerLocked() *frag {
 		case f.volatile:
 		case f.state == stateOpen && open == nil:
 			open = f
-		case f.state == stateComplete && !f.handed && open != nil && f.s != open.s:
+		case open != nil && f.s != open.s && (f.state == stateComplete && !f.handed || f.starved):
 			return open
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sluicevideo/sluice"
 	"github.com/sluicevideo/sluice/fragment"
+	"github.com/sluicevideo/sluice/internal/catalog"
 	"github.com/sluicevideo/sluice/internal/store"
 	"github.com/sluicevideo/sluice/internal/stream"
 	"github.com/sluicevideo/sluice/internal/streamtest"
@@ -247,5 +248,21 @@ func TestAnAbortedFragmentEndsUnderItsFollower(t *testing.T) {
 	}
 	if f.Number.Compare(want) >= 0 {
 		t.Error("the aborted number is not below the next")
+	}
+}
+
+// retain sets a stream's retention in hours.
+func (s *server) retain(name string, hours int) {
+	s.t.Helper()
+	st, err := s.Catalog.Describe(s.t.Context(), ref(name))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	op, by := catalog.Increase, time.Duration(hours)*time.Hour-st.Retention
+	if by < 0 {
+		op, by = catalog.Decrease, -by
+	}
+	if _, err := s.Catalog.UpdateRetention(s.t.Context(), ref(name), st.Version, op, by); err != nil {
+		s.t.Fatal(err)
 	}
 }
