@@ -9,7 +9,6 @@ import (
 
 	"github.com/sluicevideo/sluice"
 	"github.com/sluicevideo/sluice/internal/catalog"
-	"github.com/sluicevideo/sluice/internal/event"
 	"github.com/sluicevideo/sluice/internal/kms"
 	"github.com/sluicevideo/sluice/internal/store"
 )
@@ -27,7 +26,6 @@ type Options struct {
 	// MaxSessions is how many PutMedia sessions a stream may have before the
 	// oldest yields; nil or a result of 0: any number. It is asked at each Join.
 	MaxSessions func() int
-	Events      *event.Sink // nil: nobody counts
 	Logger      *slog.Logger
 	Now         func() time.Time // the wall clock, for server timestamps and retention; nil: time.Now
 }

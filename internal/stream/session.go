@@ -169,9 +169,7 @@ func (s *Session) hold(ctx context.Context, f *frag, n int64) error {
 	f.starved = true
 	o.watchStallLocked()
 	o.mu.Unlock()
-	began := time.Now()
 	err := b.take(ctx, s.ctx.Done(), f.charge, n)
-	o.r.o.Events.Waited(time.Since(began))
 	o.mu.Lock()
 	f.starved = false
 	o.mu.Unlock()
