@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sluicevideo/sluice"
+	"github.com/sluicevideo/sluice/internal/codec"
 	"github.com/sluicevideo/sluice/internal/mux"
 	"github.com/sluicevideo/sluice/internal/mux/fmp4"
 	"github.com/sluicevideo/sluice/internal/playback/hls"
@@ -189,11 +190,24 @@ type part struct {
 	duration time.Duration
 }
 
-// partTarget is PART-TARGET of a session: whole frames, as near to the wish as
-// they come, and a millisecond for what rounding does to them.
-func (p *Playback) partTarget(s *Session) time.Duration {
-	n := max(1, (p.o.PartTarget+s.Frame/2)/s.Frame)
-	return (n*s.Frame + 2*time.Millisecond).Truncate(time.Millisecond)
+// partTarget is PART-TARGET of a track's playlist: whole frames, as near to the
+// wish as they come, and a millisecond or two for what rounding does to them.
+func (p *Playback) partTarget(frame time.Duration) time.Duration {
+	n := max(1, (p.o.PartTarget+frame/4)/frame)
+	return (n*frame + 2*time.Millisecond).Truncate(time.Millisecond)
+}
+
+// frameOf is how long a frame of the track lasts.
+func (s *Session) frameOf(t *track) time.Duration {
+	switch {
+	case t.params.Kind == codec.AAC:
+		return 1024 * time.Second / time.Duration(t.params.SampleRate)
+	case t.params.Kind.Audio() && t.frame > 0:
+		return t.frame
+	case t.params.Kind.Audio():
+		return 20 * time.Millisecond // G.711 and Opus packets, as a rule
+	}
+	return s.Frame
 }
 
 // cut divides a track's samples into parts and gives them decoding times. What it
@@ -205,11 +219,6 @@ func (p *Playback) partTarget(s *Session) time.Duration {
 // when the next frame is too far off to belong to it; the rest is complete only
 // when done.
 func cut(list []mux.Sample, t *track, frame, target time.Duration, done bool) []part {
-	if t.params.Kind.Audio() && len(list) > 1 {
-		if d := list[1].PTS - list[0].PTS; d > 0 && d <= target {
-			frame = d
-		}
-	}
 	frame = min(frame, target)
 	reordered := t.params.Reorder > 0
 	for i := 1; i < len(list) && t.params.Reorder < 0; i++ {
@@ -345,12 +354,12 @@ func (v *Viewer) lowPlaylist(ctx context.Context, number uint32) (*lowList, erro
 	fragments, changed := e.snapshot()
 	l := &lowList{media: v.playlist(list, number), open: -1, changed: changed}
 	m := l.media
-	m.PartTarget = p.partTarget(s)
+	m.PartTarget = p.partTarget(s.Frame)
 	// Parts are listed while a player near the live end may want them.
 	for i := max(0, len(list.items)-3); i < len(list.items); i++ {
 		for j := range fragments {
 			if f := &fragments[j]; f.head.Number == list.items[i].Number && f.done {
-				m.Segments[i].Parts, _ = v.parts(f, number)
+				m.Segments[i].Parts, _ = v.parts(f, number, m)
 			}
 		}
 	}
@@ -369,7 +378,7 @@ func (v *Viewer) lowPlaylist(ctx context.Context, number uint32) (*lowList, erro
 		seg := v.segment(&it, number)
 		seg.Open = true
 		var hint string
-		seg.Parts, hint = v.parts(f, number)
+		seg.Parts, hint = v.parts(f, number, m)
 		l.open, l.waiting = len(seg.Parts), f.done
 		if !f.done {
 			m.PreloadHint = hint
@@ -380,8 +389,9 @@ func (v *Viewer) lowPlaylist(ctx context.Context, number uint32) (*lowList, erro
 	return l, nil
 }
 
-// parts lists the parts of a fragment, and where the next one will be.
-func (v *Viewer) parts(f *edgeFragment, number uint32) (out []hls.Part, next string) {
+// parts lists the parts of a fragment, and where the next one will be. It tells m
+// the track's part target.
+func (v *Viewer) parts(f *edgeFragment, number uint32, m *hls.Media) (out []hls.Part, next string) {
 	sel, err := choose(f.head.Tracks, v.Session.demands("GetHLSMediaPlaylist"))
 	if err != nil {
 		return nil, ""
@@ -394,7 +404,9 @@ func (v *Viewer) parts(f *edgeFragment, number uint32) (out []hls.Part, next str
 	uri := func(i int) string {
 		return v.uri(PartFragment, "FragmentNumber="+f.head.Number.String()+"&Part="+strconv.Itoa(i)+"&", "&TrackNumber="+strconv.FormatUint(uint64(number), 10))
 	}
-	for i, c := range cut(list, t, v.Session.Frame, v.p.partTarget(v.Session), f.done) {
+	frame := v.Session.frameOf(t)
+	m.PartTarget = v.p.partTarget(frame)
+	for i, c := range cut(list, t, frame, m.PartTarget, f.done) {
 		out = append(out, hls.Part{URI: uri(i), Duration: c.duration, Independent: list[c.from].Key})
 	}
 	return out, uri(len(out))
@@ -466,7 +478,8 @@ func (v *Viewer) partOf(f *edgeFragment, number uint32, index int) (*Body, error
 		return nil, notFound(fmt.Sprintf("TrackNumber %d: the fragment has no such track", number))
 	}
 	list := f.samples(t, s.Clock)
-	parts := cut(list, t, s.Frame, v.p.partTarget(s), f.done)
+	frame := s.frameOf(t)
+	parts := cut(list, t, frame, v.p.partTarget(frame), f.done)
 	if index >= len(parts) {
 		return nil, nil
 	}

@@ -29,6 +29,7 @@ type memory struct {
 	about     catalog.Stream
 	deleted   bool
 	clock     time.Time
+	flows     time.Time // not zero: the clock goes on from then
 	entries   []store.Entry
 	fragments map[sluice.FragmentNumber]*playback.Fragment
 	arrivals  []*arrival
@@ -62,6 +63,9 @@ func newMemory() *memory {
 func (m *memory) Now() time.Time {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if !m.flows.IsZero() {
+		return m.clock.Add(time.Since(m.flows))
+	}
 	return m.clock
 }
 
