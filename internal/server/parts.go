@@ -3,6 +3,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -155,6 +156,9 @@ func (s *Server) rootKey(ctx context.Context, catalogs *db.DB) (kms.RootKey, err
 	key, warning, err := kms.FindRootKey(kms.RootKeyOptions{
 		Text: s.cfg.RootKey, CredentialsDir: s.cfg.CredentialsDir, File: s.cfg.RootKeyFile, DataDir: s.dir.Path, Create: !old,
 	})
+	if errors.Is(err, kms.ErrNoRootKey) {
+		err = fmt.Errorf("%w, and %s is sealed under it: put the key back, or name it with --root-key-file; without it no media can be read", err, datadir.CatalogFile)
+	}
 	if err == nil && warning != "" {
 		s.log.Warn(warning)
 	}
