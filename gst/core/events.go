@@ -17,12 +17,6 @@ var ackTypes = map[sluice.AckEvent]int{
 // event turns what the producer tells into signals and messages of the element.
 // The producer calls it on a goroutine of its own, with no lock held.
 func (k *sink) event(e producer.Event) {
-	k.mu.Lock()
-	closed := k.closed
-	k.mu.Unlock()
-	if closed {
-		return
-	}
 	message := func(name string) *structure { return newStructure("kvs-" + name) }
 	stretch := func(s *structure, r producer.Range) *structure {
 		return s.add("from", unixNano(r.Start)).add("to", unixNano(r.End)).add("frames", r.Frames).add("fragments", r.Fragments).add("bytes", r.Bytes)
@@ -33,58 +27,55 @@ func (k *sink) event(e producer.Event) {
 		if !e.Ack.Number.IsZero() {
 			s.add("number", e.Ack.Number.String())
 		}
-		k.tell(eventAck, s)
+		k.t.tell(eventAck, s)
 	case producer.StreamError:
-		k.tell(eventError, newStructure("kvs-error").add("status", uint32(statusOf(e.Err))).add("message", e.Err.Error()).add("final", e.Final))
+		k.t.tell(eventError, newStructure("kvs-error").add("status", uint32(statusOf(e.Err))).add("message", e.Err.Error()).add("final", e.Final))
 	case producer.Reconnecting:
 		s := message("reconnect").add("attempt", e.Attempt).add("wait", int64(e.Wait))
 		if e.Err != nil {
 			s.add("error", e.Err.Error())
 		}
-		k.tell(eventMessage, s)
+		k.t.tell(eventMessage, s)
 	case producer.SessionOpened:
-		k.tell(eventMessage, message("connected").add("session", e.Session))
+		k.t.tell(eventMessage, message("connected").add("session", e.Session))
 	case producer.SessionClosed:
 		s := message("disconnected").add("session", e.Session)
 		if e.Err != nil {
 			s.add("error", e.Err.Error())
 		}
-		k.tell(eventMessage, s)
+		k.t.tell(eventMessage, s)
 	case producer.ConnectionStale:
-		k.tell(eventMessage, message("stale").add("since", int64(e.Since)))
+		k.t.tell(eventMessage, message("stale").add("since", int64(e.Since)))
 	case producer.LatencyPressure:
-		k.tell(eventMessage, message("latency-pressure").add("latency", int64(e.Latency)))
+		k.t.tell(eventMessage, message("latency-pressure").add("latency", int64(e.Latency)))
 	case producer.StoragePressure:
-		k.tell(eventMessage, message("storage-pressure").add("remaining", e.Remaining))
+		k.t.tell(eventMessage, message("storage-pressure").add("remaining", e.Remaining))
 	case producer.BufferPressure:
-		k.tell(eventMessage, message("buffer-pressure").add("remaining", int64(e.Remaining)))
+		k.t.tell(eventMessage, message("buffer-pressure").add("remaining", int64(e.Remaining)))
 	case producer.FragmentDropped:
 		s := stretch(message("dropped"), e.Range).add("reason", e.Reason.String())
 		if e.Err != nil {
 			s.add("error", e.Err.Error())
 		}
-		k.tell(eventMessage, s)
+		k.t.tell(eventMessage, s)
 	case producer.FramesSkipped:
-		k.tell(eventMessage, stretch(message("skipped"), e.Range).add("track", uint64(e.Track)).add("reason", e.Reason.String()))
+		k.t.tell(eventMessage, stretch(message("skipped"), e.Range).add("track", uint64(e.Track)).add("reason", e.Reason.String()))
 	case producer.FragmentResent:
-		k.tell(eventMessage, stretch(message("resent"), e.Range))
+		k.t.tell(eventMessage, stretch(message("resent"), e.Range))
 	case producer.FragmentTooLong:
-		k.tell(eventMessage, message("fragment-too-long").add("duration", int64(e.Duration)))
+		k.t.tell(eventMessage, message("fragment-too-long").add("duration", int64(e.Duration)))
 	case producer.TimestampRepaired:
-		k.tell(eventMessage, message("timestamps-repaired").add("track", uint64(e.Track)).add("frames", e.Frames).add("by", int64(e.By)))
+		k.t.tell(eventMessage, message("timestamps-repaired").add("track", uint64(e.Track)).add("frames", e.Frames).add("by", int64(e.By)))
 	case producer.StreamReady:
-		k.tell(eventMessage, message("ready").add("stream-arn", e.ARN))
+		k.t.tell(eventMessage, message("ready").add("stream-arn", e.ARN))
 	}
 }
 
 // tellMetrics emits stream-client-metric: at the first frame and each key frame.
-func (k *sink) tellMetrics(stream *producer.Stream, pts int64) {
-	m, c := stream.Metrics(), k.client.Metrics()
-	k.mu.Lock()
-	first := !k.metrics
-	k.metrics = true
-	k.mu.Unlock()
-	k.tell(eventMetrics, newStructure("kvs-metrics").
+func (k *sink) tellMetrics(client *producer.Client, stream *producer.Stream, pts int64) {
+	m, c := stream.Metrics(), client.Metrics()
+	first := !k.metrics.Swap(true)
+	k.t.tell(eventMetrics, newStructure("kvs-metrics").
 		add("frame-pts", pts).add("on-first-frame", first).
 		add("current-view-duration", int64(m.CurrentViewDuration)).add("overall-view-duration", int64(m.OverallViewDuration)).
 		add("current-view-size", m.CurrentViewSize).add("overall-view-size", m.OverallViewSize).

@@ -39,6 +39,7 @@ type settings struct {
 	ReplayDuration        int               `json:"replay-duration"`
 	Staleness             int               `json:"connection-staleness"`
 	TrackName             string            `json:"track-name"`
+	StopTimeout           int               `json:"stop-stream-timeout"`
 	StorageSize           int               `json:"storage-size"`
 	Tags                  map[string]string `json:"stream-tags"`
 	Metrics               bool              `json:"get-kvs-metrics"`
@@ -49,10 +50,9 @@ type settings struct {
 	Audio                 bool              `json:"audio"`
 
 	// kvssrc
-	StartAt   string `json:"start-at"`
-	StopAt    string `json:"stop-at"`
-	TimeOf    int    `json:"time-of"` // 0 server, 1 producer
-	TrackKind int    `json:"track"`
+	StartAt string `json:"start-at"`
+	StopAt  string `json:"stop-at"`
+	TimeOf  int    `json:"time-of"` // 0 server, 1 producer
 }
 
 // service says where the service is and who calls, from the properties, and

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluicevideo/sluice"
@@ -22,23 +24,30 @@ const (
 
 // sink is one kvssink: a client of its own, so that elements share nothing.
 type sink struct {
-	s      settings
-	tell   func(kind int, s *structure)
-	client *producer.Client
+	s       settings
+	t       *teller
+	metrics atomic.Bool // the first key frame has been told of
+
+	// turn is read-locked while a frame is put into the stream, and locked while
+	// the stream is begun or replaced, so that no frame overtakes one that waited.
+	// It is taken before mu.
+	turn sync.RWMutex
 
 	mu      sync.Mutex
+	video   bool             // there is such a pad
+	audio   bool             //
+	client  *producer.Client // of stream, or of the next one
 	stream  *producer.Stream
 	tracks  map[int]sluice.Track
 	adts    map[int]bool // tracks whose packets have ADTS headers
 	order   []int        // tracks of stream, in the order of their numbers
 	pending []pendingFrame
+	early   []metadata   // for the stream, when it begins
 	marks   []sluice.Tag // event tags for the fragment of the next picture
 	first   time.Time    // when the first frame came
 	wait    context.Context
 	cancel  context.CancelFunc
-	closed  bool
-	metrics bool // the first key frame has been told of
-	ended   sync.WaitGroup
+	retired sync.WaitGroup // streams that send what is left
 }
 
 type pendingFrame struct {
@@ -46,27 +55,42 @@ type pendingFrame struct {
 	f     producer.Frame
 }
 
-func newSink(s settings, tell func(int, *structure)) (*sink, error) {
-	ctx := context.Background()
+type metadata struct {
+	name, value string
+	persist     bool
+}
+
+func newSink(s settings, t *teller) (*sink, error) {
 	if s.StreamingType == 1 {
 		return nil, errors.New("streaming-type near-realtime is not supported, as in the official element: use realtime or offline")
 	}
-	service, err := s.service()
+	k := &sink{s: s, t: t, video: s.Video, audio: s.Audio, tracks: map[int]sluice.Track{}, adts: map[int]bool{}}
+	k.wait, k.cancel = context.WithCancel(context.Background())
+	client, err := k.newClient()
 	if err != nil {
 		return nil, err
 	}
-	k := &sink{s: s, tell: tell, tracks: map[int]sluice.Track{}, adts: map[int]bool{}}
-	k.wait, k.cancel = context.WithCancel(ctx)
-	k.client, err = producer.New(ctx, producer.Options{
-		StorageSize: max(int64(s.StorageSize)<<20, producer.MinStorageSize),
+	k.client = client
+	return k, nil
+}
+
+func (k *sink) newClient() (*producer.Client, error) {
+	service, err := k.s.service()
+	if err != nil {
+		return nil, err
+	}
+	return producer.New(context.Background(), producer.Options{
+		StorageSize: max(int64(k.s.StorageSize)<<20, producer.MinStorageSize),
 		Service:     service,
 		Logger:      slog.New(slog.DiscardHandler), // events go onto the bus
 		OnEvent:     k.event,
 	})
-	if err != nil {
-		return nil, err
-	}
-	return k, nil
+}
+
+func (k *sink) pads(video, audio bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.video, k.audio = video, audio
 }
 
 // trackCaps are the caps of a pad.
@@ -124,6 +148,8 @@ func (k *sink) setTrack(n int, c trackCaps, codecData []byte) error {
 	} else if c.Type == "audio" {
 		t.Name = "audio"
 	}
+	k.turn.Lock()
+	defer k.turn.Unlock()
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	old, had := k.tracks[n]
@@ -135,10 +161,12 @@ func (k *sink) setTrack(n int, c trackCaps, codecData []byte) error {
 	if had && old.CodecID == t.CodecID && len(t.CodecPrivate) > 0 {
 		return k.stream.SetCodecPrivate(k.number(n), t.CodecPrivate)
 	}
+	if had && old.CodecID == t.CodecID && len(old.CodecPrivate) == 0 && c.Type == "video" {
+		return nil // the key frames in Annex B have the parameters
+	}
 	// Another codec, or a track that came late: a new header, in a new stream
 	// object of the same name. What the old one holds is still sent.
-	k.retire(k.stream)
-	k.stream = nil
+	k.retire()
 	k.first = time.Now()
 	return nil
 }
@@ -169,12 +197,16 @@ func (k *sink) number(pad int) uint64 {
 	return 0
 }
 
-// retire lets a stream send what it has, in the background.
-func (k *sink) retire(s *producer.Stream) {
-	k.ended.Go(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+// retire lets the stream send what it has, in the background, with its client:
+// the next stream of the same name has another. The lock is held.
+func (k *sink) retire() {
+	stream, client := k.stream, k.client
+	k.stream, k.client = nil, nil
+	k.retired.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), max(seconds(k.s.StopTimeout), time.Second))
 		defer cancel()
-		k.stopped(s.Stop(ctx))
+		k.stopped(stream.Stop(ctx))
+		client.Close(ctx)
 	})
 }
 
@@ -184,16 +216,23 @@ func (k *sink) stopped(r producer.Report, err error) {
 		frames += u.Frames
 	}
 	if frames > 0 {
-		k.tell(eventMessage, newStructure("kvs-undelivered").add("frames", frames).add("fragments", len(r.Undelivered)).
+		k.t.tell(eventMessage, newStructure("kvs-undelivered").add("frames", frames).add("fragments", len(r.Undelivered)).
 			add("from", unixNano(r.Undelivered[0].Start)).add("to", unixNano(r.Undelivered[len(r.Undelivered)-1].End)))
 	}
 	if err != nil && !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
-		k.tell(eventMessage, newStructure("kvs-stop-failed").add("error", err.Error()))
+		k.t.tell(eventMessage, newStructure("kvs-stop-failed").add("error", err.Error()))
 	}
 }
 
 // begin makes the stream once the tracks are known. The lock is held.
 func (k *sink) begin() error {
+	if k.client == nil {
+		client, err := k.newClient()
+		if err != nil {
+			return err
+		}
+		k.client = client
+	}
 	k.order = k.order[:0]
 	var tracks []sluice.Track
 	for _, n := range []int{1, 2} {
@@ -234,6 +273,10 @@ func (k *sink) begin() error {
 		return err
 	}
 	k.stream = s
+	for _, m := range k.early {
+		s.PutMetadata(m.name, m.value, m.persist) // was checked when it came
+	}
+	k.early = nil
 	return nil
 }
 
@@ -254,7 +297,7 @@ func (k *sink) take() []producer.Frame {
 func (k *sink) ready() bool {
 	_, video := k.tracks[1]
 	_, audio := k.tracks[2]
-	return video == k.s.Video && audio == k.s.Audio || time.Since(k.first) > capsWait || len(k.pending) >= mostPending
+	return video == k.video && audio == k.audio || time.Since(k.first) > capsWait || len(k.pending) >= mostPending
 }
 
 // put takes a frame; data is only lent.
@@ -270,22 +313,62 @@ func (k *sink) put(track int, data []byte, pts, dts, duration int64, flags uint3
 		f.Duration = time.Duration(duration)
 	}
 	k.mu.Lock()
-	if track == 2 && k.s.Video {
+	if track == 2 && k.video {
 		f.Key = false // the picture decides where a fragment begins
 	}
-	if k.adts[track] {
+	adts := k.adts[track]
+	k.mu.Unlock()
+	if adts {
 		if f.Data = stripADTS(data); f.Data == nil {
-			k.mu.Unlock()
 			return flowOK // not the beginning of a packet
 		}
 	}
+	if flow, begun := k.putNow(track, f); begun {
+		return flow
+	}
+	return k.putFirst(track, f)
+}
+
+// putNow puts a frame into the stream, if it has begun.
+func (k *sink) putNow(track int, f producer.Frame) (flow int, begun bool) {
+	k.turn.RLock()
+	defer k.turn.RUnlock()
+	k.mu.Lock()
+	stream, wait := k.stream, k.wait
+	if stream == nil {
+		k.mu.Unlock()
+		return 0, false
+	}
+	f.Track = k.number(track)
+	if f.Track == 1 {
+		f.Tags, k.marks = k.marks, nil
+	}
+	client := k.client
+	k.mu.Unlock()
+	flow = k.putFrame(wait, stream, f)
+	if flow == flowFlushing && len(f.Tags) > 0 {
+		k.mu.Lock() // the frame comes again, or another
+		k.marks = append(f.Tags, k.marks...)
+		k.mu.Unlock()
+	}
+	if k.s.Metrics && f.Key && f.Track == 1 {
+		k.tellMetrics(client, stream, int64(f.PTS))
+	}
+	return flow, true
+}
+
+// putFirst keeps a frame until the stream may begin, or begins it.
+func (k *sink) putFirst(track int, f producer.Frame) int {
+	k.turn.Lock()
+	defer k.turn.Unlock()
+	k.mu.Lock()
+	f.Data = append([]byte(nil), f.Data...)
+	k.pending = append(k.pending, pendingFrame{track, f})
+	if k.first.IsZero() {
+		k.first = time.Now()
+	}
 	if k.stream == nil {
-		if k.first.IsZero() {
-			k.first = time.Now()
-		}
 		if !k.ready() {
-			f.Data = append([]byte(nil), f.Data...)
-			k.pending = append(k.pending, pendingFrame{track, f})
 			k.mu.Unlock()
 			return flowOK
 		}
@@ -295,24 +378,28 @@ func (k *sink) put(track int, data []byte, pts, dts, duration int64, flags uint3
 			return flowError
 		}
 	}
-	stream, wait, pending := k.stream, k.wait, k.take()
-	number := k.number(track)
-	if number == 1 {
-		f.Tags, k.marks = k.marks, nil
-	}
-	k.mu.Unlock()
+	return k.putPending()
+}
 
-	for _, p := range pending {
-		if flow := k.putFrame(wait, stream, p); flow != flowOK {
-			return flow
+// putPending puts what waited. Both locks are held; mu is released.
+func (k *sink) putPending() int {
+	client, stream, wait, frames := k.client, k.stream, k.wait, k.take()
+	for i := range frames {
+		if frames[i].Track == 1 {
+			frames[i].Tags, k.marks = k.marks, nil
+			break
 		}
 	}
-	f.Track = number
-	flow := k.putFrame(wait, stream, f)
-	if k.s.Metrics && f.Key && number == 1 {
-		k.tellMetrics(stream, pts)
+	k.mu.Unlock()
+	for _, f := range frames {
+		if flow := k.putFrame(wait, stream, f); flow != flowOK {
+			return flow
+		}
+		if k.s.Metrics && f.Key && f.Track == 1 {
+			k.tellMetrics(client, stream, int64(f.PTS))
+		}
 	}
-	return flow
+	return flowOK
 }
 
 func (k *sink) putFrame(ctx context.Context, s *producer.Stream, f producer.Frame) int {
@@ -331,7 +418,7 @@ func (k *sink) putFrame(ctx context.Context, s *producer.Stream, f producer.Fram
 }
 
 func (k *sink) fatal(err error) {
-	k.tell(eventError, newStructure("kvs-error").add("status", uint32(statusOf(err))).add("message", err.Error()).add("final", true))
+	k.t.tell(eventError, newStructure("kvs-error").add("status", uint32(statusOf(err))).add("message", err.Error()).add("final", true))
 }
 
 func statusOf(err error) producer.Status {
@@ -346,27 +433,24 @@ func statusOf(err error) producer.Status {
 	return producer.StatusInternalError
 }
 
+// metadata adds an item to the fragment that is open, or to the first one when
+// nothing has begun.
 func (k *sink) metadata(name, value string, persist bool) error {
-	s, err := k.begun()
-	if err != nil {
-		return err
-	}
-	return s.PutMetadata(name, value, persist)
-}
-
-// begun is the stream, begun now with the tracks there are when frames wait.
-func (k *sink) begun() (*producer.Stream, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.stream == nil {
-		if len(k.tracks) == 0 {
-			return nil, errors.New("no caps yet")
-		}
-		if err := k.begin(); err != nil {
-			return nil, err
-		}
+	if k.stream != nil {
+		return k.stream.PutMetadata(name, value, persist)
 	}
-	return k.stream, nil
+	switch {
+	case name == "" || len(name) > producer.MaxMetadataNameLen || strings.HasPrefix(name, "AWS"):
+		return producer.StatusInvalidMetadataName
+	case len(value) > producer.MaxMetadataValueLen:
+		return producer.StatusMKVInvalidTagValueLength
+	case len(k.early) >= producer.MaxMetadataItems:
+		return producer.StatusMaxFragmentMetadataCount
+	}
+	k.early = append(k.early, metadata{name, value, persist})
+	return nil
 }
 
 // flush ends the open fragment: what comes next belongs to another time.
@@ -382,24 +466,34 @@ func (k *sink) flush() {
 
 // drain ends the fragment and waits until everything is acknowledged.
 func (k *sink) drain(timeout time.Duration) bool {
+	k.turn.Lock()
 	k.mu.Lock()
-	if k.stream == nil && len(k.pending) > 0 && k.begin() == nil {
+	if k.stream == nil && len(k.pending) > 0 && len(k.tracks) > 0 {
 		// A recording shorter than the wait for caps.
-		for _, p := range k.take() {
-			k.putFrame(k.wait, k.stream, p)
+		if err := k.begin(); err != nil {
+			k.mu.Unlock()
+			k.turn.Unlock()
+			k.fatal(err)
+			return false
 		}
+		k.putPending()
+		k.mu.Lock()
 	}
-	s, wait := k.stream, k.wait
-	k.stream = nil
+	stream, client, wait := k.stream, k.client, k.wait
+	if stream != nil {
+		k.stream, k.client = nil, nil
+	}
 	k.first = time.Time{}
 	k.mu.Unlock()
-	if s == nil {
+	k.turn.Unlock()
+	if stream == nil {
 		return true
 	}
 	ctx, cancel := context.WithTimeout(wait, timeout)
 	defer cancel()
-	r, err := s.Stop(ctx)
+	r, err := stream.Stop(ctx)
 	k.stopped(r, err)
+	client.Close(ctx)
 	return err == nil && len(r.Undelivered) == 0
 }
 
@@ -414,19 +508,48 @@ func (k *sink) unblock(on bool) {
 	}
 }
 
-// close ends the stream. It returns when nothing is told any more; what is
-// buffered gets until the timeout, but no longer than a state change may take.
+const (
+	// closeWait is how long READY to NULL may take to deliver what is left, when
+	// there is a connection: EOS is where a pipeline waits for it.
+	closeWait = 2 * time.Second
+	// closeWaitAlone is for a sink without a connection, or with nothing left.
+	closeWaitAlone = 100 * time.Millisecond
+)
+
+// close ends the stream. It returns when nothing is told any more. What is left
+// after a short wait is sent by a goroutine that nobody waits for, until the
+// timeout: a program may begin the next pipeline meanwhile, or end.
 func (k *sink) close(timeout time.Duration) {
 	k.unblock(true)
 	k.mu.Lock()
-	k.closed = true
+	stream, client := k.stream, k.client
+	k.stream, k.client, k.pending = nil, nil, nil
 	k.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), min(timeout, closeWait))
-	defer cancel()
-	k.client.Close(ctx)
-	k.ended.Wait()
+	wait := closeWaitAlone
+	if stream != nil {
+		if stream.Metrics().ActiveSessions > 0 || k.s.SpoolDir != "" {
+			wait = closeWait
+		}
+		if k.s.SpoolDir != "" {
+			timeout = closeWait // the rest is in the spool, which the next one wants
+		}
+	}
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		ctx, cancel := context.WithTimeout(context.Background(), timeout)
+		defer cancel()
+		if stream != nil {
+			k.stopped(stream.Stop(ctx))
+		}
+		if client != nil {
+			client.Close(ctx)
+		}
+		k.retired.Wait()
+	}()
+	select {
+	case <-ended:
+	case <-time.After(wait):
+	}
+	k.t.stop()
 }
-
-// closeWait is how long READY to NULL may take when media is left: EOS is where
-// a pipeline waits for it.
-const closeWait = 2 * time.Second

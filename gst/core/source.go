@@ -22,12 +22,14 @@ import (
 // and goes on behind the last frame after a broken connection.
 type source struct {
 	s      settings
-	tell   func(kind int, s *structure)
+	t      *teller
 	client *kvsapi.Client
+	stop   time.Time // zero: never
 
 	mu     sync.Mutex
+	begin  sluice.StartSelector // from start-at
 	from   sluice.StartSelector
-	stop   time.Time // zero: never
+	seekTo time.Time // producer time in a stored range; zero: its beginning
 	frames chan sourceFrame
 	cancel context.CancelFunc
 	done   sync.WaitGroup
@@ -39,19 +41,20 @@ type sourceFrame struct {
 	data               []byte
 	pts, dts, duration int64
 	flags              uint32
-	track              int32 // 1 video, 2 audio
+	track              int32  // 1 video, 2 audio
+	tracks             uint32 // of the chunk: 1 video, 2 audio, 3 both
 	caps               string
 	codecData          []byte
 	end                int // not flowOK: the last one
 }
 
-func newSource(s settings, tell func(int, *structure)) (*source, error) {
+func newSource(s settings, t *teller) (*source, error) {
 	ctx := context.Background()
 	o, err := s.service()
 	if err != nil {
 		return nil, err
 	}
-	r := &source{s: s, tell: tell}
+	r := &source{s: s, t: t}
 	if r.client, err = kvsapi.New(ctx, o); err != nil {
 		return nil, err
 	}
@@ -73,6 +76,7 @@ func newSource(s settings, tell func(int, *structure)) (*source, error) {
 			return nil, fmt.Errorf("stop-at: %w", err)
 		}
 	}
+	r.begin = r.from
 	r.wait, r.wake = context.WithCancel(ctx)
 	return r, nil
 }
@@ -109,8 +113,8 @@ func (r *source) start() {
 	ctx, cancel := context.WithCancel(context.Background())
 	frames := make(chan sourceFrame, 64)
 	r.frames, r.cancel = frames, cancel
-	from, stop := r.from, r.stop
-	r.done.Go(func() { r.run(ctx, frames, from, stop) })
+	from, seekTo := r.from, r.seekTo
+	r.done.Go(func() { r.run(ctx, frames, from, seekTo) })
 }
 
 // next waits for a frame.
@@ -139,15 +143,39 @@ func (r *source) unblock(on bool) {
 	}
 }
 
-// seek goes on at another time.
+// stored reports whether the source is of a range that lies in the past: what is
+// there now is all of it.
+func (r *source) stored() bool { return !r.stop.IsZero() && r.stop.Before(time.Now()) }
+
+// seek goes on at the fragment that holds a producer time.
 func (r *source) seek(at time.Time) {
+	stored := r.stored()
+	r.restart(func() {
+		r.seekTo = at
+		if !stored {
+			r.from = sluice.StartSelector{Type: sluice.SelectProducerTimestamp, Time: at}
+		}
+	})
+}
+
+// seekLive goes on with what arrives from now on.
+func (r *source) seekLive() {
+	r.restart(func() { r.from = sluice.StartSelector{Type: sluice.SelectNow} })
+}
+
+// rewind goes back to where start-at says.
+func (r *source) rewind() {
+	r.restart(func() { r.from, r.seekTo = r.begin, time.Time{} })
+}
+
+func (r *source) restart(change func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.cancel != nil {
 		r.cancel()
 	}
 	r.frames, r.cancel = nil, nil
-	r.startAt(at)
+	change()
 }
 
 func (r *source) close() {
@@ -158,23 +186,59 @@ func (r *source) close() {
 	}
 	r.mu.Unlock()
 	r.done.Wait()
+	r.t.stop()
 }
 
 // place is how far reading has come.
 type place struct {
 	whole  sluice.FragmentNumber // the last fragment that was read to its end
 	number sluice.FragmentNumber // the one being read
+	start  time.Time             // its producer time
 	frames int                   // of it that were handed on
 	told   map[uint64]string     // caps of the tracks, as told
+}
+
+// enter begins the chunk of a fragment. A producer sends a fragment again that the
+// service did not answer for, under a new number: it has the same start, and what
+// was handed on of it counts.
+func (p *place) enter(number sluice.FragmentNumber, start time.Time) {
+	if number.Compare(p.number) <= 0 {
+		return
+	}
+	if p.number.IsZero() || p.whole == p.number || !start.Equal(p.start) {
+		p.frames = 0
+	}
+	p.number, p.start = number, start
+}
+
+// left ends the chunk of a fragment.
+func (p *place) left(number sluice.FragmentNumber) {
+	if number.Compare(p.whole) > 0 {
+		p.whole = number
+	}
+}
+
+// next is where to go on from.
+func (p *place) next(from sluice.StartSelector) sluice.StartSelector {
+	switch {
+	case !p.whole.IsZero():
+		return sluice.StartSelector{Type: sluice.SelectFragmentNumber, After: p.whole}
+	case !p.number.IsZero():
+		return sluice.StartSelector{Type: sluice.SelectProducerTimestamp, Time: p.start}
+	}
+	return from
 }
 
 const (
 	firstDelay = 250 * time.Millisecond
 	mostDelay  = 5 * time.Second
+	// stopGrace is how long behind stop-at a fragment may arrive that belongs to
+	// the range.
+	stopGrace = 15 * time.Second
 )
 
 // run reads until the range ends, ctx does, or nothing more can be had.
-func (r *source) run(ctx context.Context, out chan<- sourceFrame, from sluice.StartSelector, stop time.Time) {
+func (r *source) run(ctx context.Context, out chan<- sourceFrame, from sluice.StartSelector, seekTo time.Time) {
 	at := place{told: map[uint64]string{}}
 	send := func(f sourceFrame) bool {
 		select {
@@ -184,8 +248,8 @@ func (r *source) run(ctx context.Context, out chan<- sourceFrame, from sluice.St
 			return false
 		}
 	}
-	if !stop.IsZero() && stop.Before(time.Now()) {
-		switch err := r.stored(ctx, from, stop, &at, send); {
+	if r.stored() {
+		switch err := r.readStored(ctx, from, seekTo, &at, send); {
 		case ctx.Err() != nil:
 		case err != nil:
 			r.fail(err)
@@ -195,13 +259,22 @@ func (r *source) run(ctx context.Context, out chan<- sourceFrame, from sluice.St
 		}
 		return
 	}
+	if !seekTo.IsZero() {
+		from = r.fragmentAt(ctx, seekTo, from)
+	}
+	reading := ctx
+	if !r.stop.IsZero() {
+		var cancel context.CancelFunc
+		reading, cancel = context.WithDeadline(ctx, r.stop.Add(stopGrace))
+		defer cancel()
+	}
 	for delay := firstDelay; ctx.Err() == nil; {
 		before := at
-		ended, err := r.read(ctx, from, stop, &at, send)
+		ended, err := r.read(reading, from, &at, send)
 		if ctx.Err() != nil {
 			return
 		}
-		if ended {
+		if ended || reading.Err() != nil {
 			send(sourceFrame{end: flowEOS})
 			return
 		}
@@ -211,9 +284,7 @@ func (r *source) run(ctx context.Context, out chan<- sourceFrame, from sluice.St
 			send(sourceFrame{end: flowError})
 			return
 		}
-		if !at.whole.IsZero() {
-			from = sluice.StartSelector{Type: sluice.SelectFragmentNumber, After: at.whole}
-		}
+		from = at.next(from)
 		if at.whole != before.whole || at.number != before.number || at.frames != before.frames {
 			delay = firstDelay
 		}
@@ -221,43 +292,76 @@ func (r *source) run(ctx context.Context, out chan<- sourceFrame, from sluice.St
 		if err != nil {
 			s.add("error", err.Error())
 		}
-		r.tell(eventMessage, s)
+		r.t.tell(eventMessage, s)
 		select {
 		case <-time.After(delay):
-		case <-ctx.Done():
+		case <-reading.Done():
 		}
 		delay = min(2*delay, mostDelay)
 	}
 }
 
-func (r *source) fail(err error) {
-	r.tell(eventError, newStructure("kvs-error").add("status", uint32(0)).add("message", err.Error()).add("final", true))
+// fragmentAt selects the fragment that holds a producer time, when one is stored
+// that begins shortly before; else what comes behind it.
+func (r *source) fragmentAt(ctx context.Context, at time.Time, otherwise sluice.StartSelector) sluice.StartSelector {
+	in := kvsapi.ListFragmentsInput{
+		Stream: sluice.StreamRef{Name: r.s.StreamName}, Clock: sluice.ProducerClock,
+		From: at.Add(-30 * time.Second), To: at,
+	}
+	var start time.Time
+	for f, err := range parser.List(ctx, r.client, in) {
+		if err != nil {
+			return otherwise
+		}
+		if f.ProducerTimestamp.After(start) && !f.ProducerTimestamp.After(at) {
+			start = f.ProducerTimestamp
+		}
+	}
+	if start.IsZero() {
+		return otherwise
+	}
+	return sluice.StartSelector{Type: sluice.SelectProducerTimestamp, Time: start}
 }
 
-// stored reads a range that lies in the past: what is there now is all of it.
-func (r *source) stored(ctx context.Context, from sluice.StartSelector, stop time.Time, at *place, send func(sourceFrame) bool) error {
+func (r *source) fail(err error) {
+	r.t.tell(eventError, newStructure("kvs-error").add("status", uint32(0)).add("message", err.Error()).add("final", true))
+}
+
+// readStored reads a range that lies in the past, from the fragment that holds
+// seekTo on.
+func (r *source) readStored(ctx context.Context, from sluice.StartSelector, seekTo time.Time, at *place, send func(sourceFrame) bool) error {
 	stream := sluice.StreamRef{Name: r.s.StreamName}
-	in := kvsapi.ListFragmentsInput{Stream: stream, From: from.Time, To: stop}
+	in := kvsapi.ListFragmentsInput{Stream: stream, From: from.Time, To: r.stop}
 	if from.Time.IsZero() {
 		in.From = time.Unix(1, 0)
 	}
 	if r.s.TimeOf == 1 {
 		in.Clock = sluice.ProducerClock
 	}
-	var numbers []sluice.FragmentNumber
+	var list []kvsapi.FragmentInfo
 	for f, err := range parser.List(ctx, r.client, in) {
 		if err != nil {
 			return err
 		}
+		list = append(list, f)
+	}
+	slices.SortFunc(list, func(a, b kvsapi.FragmentInfo) int { return a.Number.Compare(b.Number) })
+	first := 0
+	for i, f := range list {
+		if !f.ProducerTimestamp.After(seekTo) {
+			first = i
+		}
+	}
+	var numbers []sluice.FragmentNumber
+	for _, f := range list[min(first, len(list)):] {
 		numbers = append(numbers, f.Number)
 	}
-	slices.SortFunc(numbers, sluice.FragmentNumber.Compare)
 	for f, err := range parser.FetchList(ctx, r.client, stream, numbers, parser.FetchOptions{Parallel: 2}) {
 		if err != nil {
 			return err
 		}
 		if f.Err != nil { // expired since it was listed, or damaged
-			r.tell(eventMessage, newStructure("kvs-missing").add("number", f.Number.String()).add("error", f.Err.Error()))
+			r.t.tell(eventMessage, newStructure("kvs-missing").add("number", f.Number.String()).add("error", f.Err.Error()))
 			continue
 		}
 		for _, frame := range f.Frames {
@@ -279,7 +383,7 @@ func trackOf(c *fragment.Chunk, number uint64) *sluice.Track {
 }
 
 // read reads one GetMedia answer. It reports whether the range has ended.
-func (r *source) read(ctx context.Context, from sluice.StartSelector, stop time.Time, at *place, send func(sourceFrame) bool) (ended bool, err error) {
+func (r *source) read(ctx context.Context, from sluice.StartSelector, at *place, send func(sourceFrame) bool) (ended bool, err error) {
 	media, err := r.client.GetMedia(ctx, sluice.StreamRef{Name: r.s.StreamName}, from)
 	if err != nil {
 		return false, err
@@ -301,23 +405,21 @@ func (r *source) read(ctx context.Context, from sluice.StartSelector, stop time.
 			return false, c.Err
 		}
 		if c.Number != number {
-			if !number.IsZero() && number.Compare(at.whole) > 0 {
-				at.whole = number
+			if !number.IsZero() {
+				at.left(number)
 			}
 			number, seen = c.Number, 0
-			if number.Compare(at.number) > 0 {
-				at.number, at.frames = number, 0
-			}
+			at.enter(number, c.Producer)
 			start := c.Server
 			if r.s.TimeOf == 1 {
 				start = c.Producer
 			}
-			if !stop.IsZero() && start.After(stop) {
+			if !r.stop.IsZero() && start.After(r.stop) {
 				return true, nil
 			}
 		}
 		seen++
-		if number.Compare(at.number) < 0 || number == at.number && seen <= at.frames {
+		if number.Compare(at.number) < 0 || seen <= at.frames {
 			continue // it was handed on before the connection broke
 		}
 		at.frames++
@@ -337,6 +439,11 @@ func (r *source) frame(f parser.Frame, at *place) (sourceFrame, bool) {
 	out := sourceFrame{data: append([]byte(nil), f.Data...), track: 1, dts: -1, duration: -1}
 	if f.Info.Type == sluice.TrackAudio {
 		out.track = 2
+	}
+	for i := range f.Chunk.Tracks {
+		if c, _ := capsOf(&f.Chunk.Tracks[i]); c != "" {
+			out.tracks |= map[bool]uint32{false: 1, true: 2}[f.Chunk.Tracks[i].Type == sluice.TrackAudio]
+		}
 	}
 	begin := time.Duration(f.Chunk.Timecode) * f.Chunk.Scale
 	out.pts = f.Chunk.Producer.UnixNano() + int64(f.Timecode-begin)

@@ -44,6 +44,7 @@ static gpointer load(gpointer unused) {
   GET(version);
   GET(free);
   GET(sink_open);
+  GET(sink_pads);
   GET(sink_track);
   GET(sink_put);
   GET(sink_metadata);

@@ -6,7 +6,9 @@
  * does not survive a fork without exec.
  *
  * Text is UTF-8; what a function puts into *error is freed with sluice_free.
- * Data is copied before a function returns. Handles are never 0. */
+ * Data is copied before a function returns. Handles are never 0 and never given
+ * twice: a call with one that was closed does nothing and returns
+ * SLUICE_FLOW_FLUSHING, or 0. */
 #ifndef SLUICE_CORE_H
 #define SLUICE_CORE_H
 
@@ -15,8 +17,9 @@
 
 #define SLUICE_CORE_VERSION 1
 
-/* What the core tells, from threads of its own, until the handle is closed.
- * kind is one of sluice_event; text is a serialised GstStructure. */
+/* What the core tells, from threads of its own, until the handle is closed: then
+ * no call is under way any more, which is why a handle must not be closed on the
+ * thread of such a call. kind is one of sluice_event; text is a serialised GstStructure. */
 typedef void (*sluice_event_fn)(void *user, int kind, const char *text);
 
 enum sluice_event {
@@ -46,9 +49,10 @@ struct sluice_frame {
   int64_t pts, dts, duration; /* ns since the epoch; dts and duration -1: not known */
   uint32_t flags;
   int32_t track;
-  char *caps;          /* not NULL: the track's caps from this frame on, as JSON */
+  char *caps;          /* not NULL: the track's caps from this frame on, without codec data */
   void *codec_data;    /* with caps */
   size_t codec_data_size;
+  uint32_t tracks;     /* of the stream at this frame: 1 video, 2 audio, 3 both */
 };
 
 struct sluice_core {
@@ -56,6 +60,8 @@ struct sluice_core {
   void (*free)(void *);
 
   uint64_t (*sink_open)(const char *config, sluice_event_fn fn, void *user, char **error);
+  /* Which pads there are: frames wait a moment until all of them have caps. */
+  void (*sink_pads)(uint64_t sink, int video, int audio);
   /* Adds or changes a track: {"type","codec","width","height","rate","channels","stream-format"}. */
   int (*sink_track)(uint64_t sink, int track, const char *caps, const void *codec_data, size_t n, char **error);
   /* Times are ns since the epoch; -1: not known. Never waits for the network,
@@ -69,14 +75,17 @@ struct sluice_core {
   int (*sink_drain)(uint64_t sink, int64_t timeout);
   void (*sink_flush)(uint64_t sink);    /* ends the open fragment: the timeline breaks here */
   void (*sink_unblock)(uint64_t sink, int on);
-  /* Ends the stream in the background; events stop before it returns. */
+  /* Ends the stream. Events stop before it returns; what can't be sent in a moment
+   * goes on in the background until the timeout. */
   void (*sink_close)(uint64_t sink, int64_t timeout);
 
   uint64_t (*source_open)(const char *config, sluice_event_fn fn, void *user, char **error);
   /* Waits for the next frame; returns a sluice_flow. */
   int (*source_next)(uint64_t source, struct sluice_frame *frame);
   void (*source_unblock)(uint64_t source, int on);
-  int (*source_seek)(uint64_t source, int64_t time); /* ns since the epoch */
+  /* Goes on at a producer time, in ns since the epoch; -1: at the live edge;
+   * -2: where start-at says, as when it was opened. */
+  int (*source_seek)(uint64_t source, int64_t time);
   void (*source_close)(uint64_t source);
 };
 

@@ -13,92 +13,22 @@
 GST_DEBUG_CATEGORY_STATIC(kvs_sink_debug);
 #define GST_CAT_DEFAULT kvs_sink_debug
 
-static GType streaming_type(void) {
-  static gsize type = 0;
-  static const GEnumValue values[] = {
-      {0, "streaming type realtime", "realtime"},
-      {1, "streaming type near realtime", "near-realtime"},
-      {2, "streaming type offline", "offline"},
-      {0, NULL, NULL},
-  };
-  if (g_once_init_enter(&type)) g_once_init_leave(&type, g_enum_register_static("SluiceKvsSinkStreamingType", values));
-  return type;
-}
-
-static GType timestamp_type(void) {
-  static gsize type = 0;
-  static const GEnumValue values[] = {
-      {0, "DTS is PTS", "pts-only"},
-      {1, "PTS is DTS", "dts-only"},
-      {2, "both, or the one that is there", "default-timestamp"},
-      {0, NULL, NULL},
-  };
-  if (g_once_init_enter(&type)) g_once_init_leave(&type, g_enum_register_static("SluiceKvsSinkFrameTimestampType", values));
-  return type;
-}
-
-static const struct prop rows[] = {
-    {"stream-name", PROP_STRING, "DEFAULT_STREAM", 0, 0, NULL, "Name of the destination stream", FALSE},
-    {"user-agent", PROP_STRING, "AWS-SDK-KVS-CPP-CLIENT", 0, 0, NULL, "Put in front of the User-Agent header", FALSE},
-    {"retention-period", PROP_UINT, NULL, 2, 0, NULL, "Hours a stream that is created is kept; 0: not", FALSE},
-    {"streaming-type", PROP_ENUM, NULL, 0, 0, streaming_type, "Realtime drops the oldest when the buffer is full, offline waits", FALSE},
-    {"content-type", PROP_STRING, "video/h264", 0, 0, NULL, "Content type; replaced by what the caps say", FALSE},
-    {"max-latency", PROP_UINT, NULL, 60, 0, NULL, "Seconds media may wait unsent before kvs-latency-pressure", FALSE},
-    {"fragment-duration", PROP_UINT, NULL, 2000, 0, NULL, "Milliseconds of a fragment without key-frame-fragmentation", FALSE},
-    {"timecode-scale", PROP_UINT, NULL, 1, 0, NULL, "Milliseconds of a Matroska tick", FALSE},
-    {"key-frame-fragmentation", PROP_BOOL, NULL, TRUE, 0, NULL, "A fragment begins at each key frame", FALSE},
-    {"frame-timecodes", PROP_BOOL, NULL, TRUE, 0, NULL, "Use the buffers' times; else the time of arrival", FALSE},
-    {"absolute-fragment-times", PROP_BOOL, NULL, TRUE, 0, NULL, "Timecodes count from the epoch", FALSE},
-    {"fragment-acks", PROP_BOOL, NULL, TRUE, 0, NULL, "Ask for acknowledgements", FALSE},
-    {"restart-on-error", PROP_BOOL, NULL, TRUE, 0, NULL, "Reconnect after errors", FALSE},
-    {"recalculate-metrics", PROP_BOOL, NULL, TRUE, 0, NULL, "Keep rates in the metrics", FALSE},
-    {"framerate", PROP_UINT, NULL, 25, 0, NULL, "Expected frames a second", FALSE},
-    {"avg-bandwidth-bps", PROP_UINT, NULL, 4194304, 0, NULL, "Expected bits a second", FALSE},
-    {"buffer-duration", PROP_UINT, NULL, 120, 0, NULL, "Seconds of media kept while they can't be sent", FALSE},
-    {"replay-duration", PROP_UINT, NULL, 40, 0, NULL, "Seconds sent again after a failure", FALSE},
-    {"connection-staleness", PROP_UINT, NULL, 60, 0, NULL, "Seconds without an acknowledgement before a new connection", FALSE},
-    {"codec-id", PROP_STRING, "V_MPEG4/ISO/AVC", 0, 0, NULL, "Codec id; replaced by what the caps say", FALSE},
-    {"track-name", PROP_STRING, "kinesis_video", 0, 0, NULL, "Name of the video track", FALSE},
-    {"access-key", PROP_STRING, "access_key", 0, 0, NULL, "AWS access key", TRUE},
-    {"secret-key", PROP_STRING, "secret_key", 0, 0, NULL, "AWS secret key", TRUE},
-    {"session-token", PROP_STRING, "session_token", 0, 0, NULL, "AWS session token", TRUE},
-    {"aws-region", PROP_STRING, "us-west-2", 0, 0, NULL, "AWS region; when set it beats AWS_DEFAULT_REGION", FALSE},
-    {"rotation-period", PROP_UINT, NULL, 3600, 0, NULL, "Accepted; credentials are renewed before they expire", FALSE},
-    {"log-config", PROP_STRING, "../kvs_log_configuration", 0, 0, NULL, "Accepted; use GST_DEBUG=kvssink:5", FALSE},
-    {"storage-size", PROP_UINT, NULL, 128, 10240, NULL, "Megabytes of the buffer", FALSE},
-    {"stop-stream-timeout", PROP_UINT, NULL, 120, 0, NULL, "Seconds EOS waits until all is persisted", FALSE},
-    {"connection-timeout", PROP_UINT, NULL, 5, 0, NULL, "Seconds to connect", FALSE},
-    {"completion-timeout", PROP_UINT, NULL, 10, 0, NULL, "Seconds for a control call", FALSE},
-    {"credential-path", PROP_STRING, ".kvs/credential", 0, 0, NULL, "File with credentials, read again when it changes", FALSE},
-    {"iot-certificate", PROP_STRUCTURE, NULL, 0, 0, NULL, "iot-certificate,endpoint=,cert-path=,key-path=,ca-path=,role-aliases=[,iot-thing-name=]", FALSE},
-    {"stream-tags", PROP_STRUCTURE, NULL, 0, 0, NULL, "Tags of the stream, as stream-tags,key=value", FALSE},
-    {"file-start-time", PROP_UINT64, NULL, 0, 0, NULL, "Seconds since the epoch of a recording's first frame; 0: now", FALSE},
-    {"disable-buffer-clipping", PROP_BOOL, NULL, FALSE, 0, NULL, "Send frames outside the segment too", FALSE},
-    {"use-original-pts", PROP_BOOL, NULL, FALSE, 0, NULL, "The buffers' PTS are times since the epoch already", FALSE},
-    {"get-kvs-metrics", PROP_BOOL, NULL, FALSE, 0, NULL, "Emit stream-client-metric at key frames", FALSE},
-    {"allow-create-stream", PROP_BOOL, NULL, TRUE, 0, NULL, "Create the stream when it does not exist", FALSE},
-    {"frame-timestamp", PROP_ENUM, NULL, 2, 0, timestamp_type, "Which of a buffer's times count", FALSE},
-    /* Ours. */
-    {"endpoint", PROP_STRING, NULL, 0, 0, NULL, "URL of the control plane; else CONTROL_PLANE_URI, AWS_ENDPOINT_URL, AWS", FALSE},
-    {"ca-file", PROP_STRING, NULL, 0, 0, NULL, "PEM file with the authorities to trust", FALSE},
-    {"kms-key-id", PROP_STRING, NULL, 0, 0, NULL, "Key of a stream that is created", FALSE},
-    {"spool-dir", PROP_STRING, NULL, 0, 0, NULL, "Folder that keeps media through an outage or a restart", FALSE},
-    {"stop-on-error", PROP_BOOL, NULL, TRUE, 0, NULL, "A lasting error stops the pipeline; else it is a warning", FALSE},
-};
-
 typedef struct {
   GstElement parent;
   struct props props;
   const struct sluice_core *core;
 
-  GMutex lock; /* of everything below */
-  guint64 sink;
+  GMutex lock;   /* of everything below */
+  GCond changed; /* paused, stopping, and flushing of the pads */
+  guint64 sink;  /* 0: closed */
   gboolean anchored;
   GstClockTimeDiff anchor; /* wall clock at running time 0, ns since the epoch */
   guint pads, ended;
   gint audio, video; /* pads of each kind: at most one */
   gboolean failed;   /* the stream has ended for good */
-  gboolean stopping;
+  gboolean playing;  /* there is a clock to go by */
+  gboolean paused;   /* after it was playing: data waits */
+  gboolean stopping; /* to READY: nobody waits */
 } KvsSink;
 
 typedef struct {
@@ -111,7 +41,8 @@ typedef struct {
   GstSegment segment;
   gint track; /* 1 video, 2 audio; a lone audio track is 1 */
   gboolean is_video;
-  gboolean eos;
+  gboolean eos;      /* these two under the element's lock */
+  gboolean flushing;
 } KvsPad;
 
 typedef struct {
@@ -140,15 +71,31 @@ static GstStaticPadTemplate audio_template = GST_STATIC_PAD_TEMPLATE(
                     "audio/x-alaw, channels = (int) { 1, 2 }, rate = (int) [ 8000, 192000 ];"
                     "audio/x-mulaw, channels = (int) { 1, 2 }, rate = (int) [ 8000, 192000 ]"));
 
+/* handle is the core's sink; 0 when there is none, which the core takes no harm
+ * from. A copy may be used though the element is closed meanwhile. */
+static guint64 handle(KvsSink *self) {
+  g_mutex_lock(&self->lock);
+  guint64 sink = self->sink;
+  g_mutex_unlock(&self->lock);
+  return sink;
+}
+
 /* ---- what the core tells ---- */
 
+/* The element that tells something on this thread: one that is stopped by a
+ * handler of its own signals can't wait until the handler has returned. */
+static GPrivate telling;
+
 static void on_event(void *user, int kind, const char *text) {
-  KvsSink *self = user;
+  KvsSink *self = gst_object_ref(user);
   GstStructure *s = gst_structure_from_string(text, NULL);
+  gpointer outer = g_private_get(&telling);
   if (s == NULL) {
     GST_ERROR_OBJECT(self, "the core told nonsense: %s", text);
+    gst_object_unref(self);
     return;
   }
+  g_private_set(&telling, self);
   switch (kind) {
     case SLUICE_EVENT_ACK: {
       struct kvs_fragment_ack ack = {0};
@@ -190,17 +137,19 @@ static void on_event(void *user, int kind, const char *text) {
     default:
       gst_element_post_message(GST_ELEMENT(self), gst_message_new_element(GST_OBJECT(self), s));
   }
+  g_private_set(&telling, outer);
+  gst_object_unref(self);
 }
 
 /* ---- time ---- */
 
-/* anchor_now fixes the wall clock at running time 0, once a run: from the
+/* anchor_now gives the wall clock at running time 0, once a run: from the
  * pipeline's clock when it runs, so that live frames get the time they were
  * taken at; else so that the frame at hand is of now. */
 static GstClockTimeDiff anchor_now(KvsSink *self, GstClockTimeDiff running) {
   GstClockTimeDiff now = g_get_real_time() * GST_USECOND, at = running;
   GstClock *clock = gst_element_get_clock(GST_ELEMENT(self));
-  if (clock != NULL && GST_STATE(self) == GST_STATE_PLAYING) {
+  if (clock != NULL && self->playing) {
     GstClockTimeDiff current = GST_CLOCK_DIFF(gst_element_get_base_time(GST_ELEMENT(self)), gst_clock_get_time(clock));
     /* A file that is read faster than it plays is ahead of the clock. */
     if (ABS(current - running) < 10 * (GstClockTimeDiff)GST_SECOND) at = current;
@@ -232,6 +181,18 @@ static gint64 wall_time(KvsSink *self, KvsPad *pad, GstClockTime t) {
 
 /* ---- data ---- */
 
+/* hold keeps a pad's thread while the pipeline is paused. Before the first PLAYING
+ * it does not: there is no preroll to wait for, and another branch of a tee may be
+ * behind this one. */
+static gboolean hold(KvsSink *self, KvsPad *pad) {
+  gboolean go_on;
+  g_mutex_lock(&self->lock);
+  while (self->paused && !self->stopping && !pad->flushing) g_cond_wait(&self->changed, &self->lock);
+  go_on = !self->stopping && !pad->flushing;
+  g_mutex_unlock(&self->lock);
+  return go_on;
+}
+
 static GstFlowReturn chain(GstPad *gstpad, GstObject *parent, GstBuffer *buffer) {
   KvsSink *self = KVS_SINK(parent);
   KvsPad *pad = (KvsPad *)gstpad;
@@ -241,6 +202,10 @@ static GstFlowReturn chain(GstPad *gstpad, GstObject *parent, GstBuffer *buffer)
   int flow;
   gboolean failed;
 
+  if (!hold(self, pad)) {
+    gst_buffer_unref(buffer);
+    return GST_FLOW_FLUSHING;
+  }
   g_mutex_lock(&self->lock);
   failed = self->failed;
   g_mutex_unlock(&self->lock);
@@ -286,8 +251,12 @@ static GstFlowReturn chain(GstPad *gstpad, GstObject *parent, GstBuffer *buffer)
     GST_ELEMENT_ERROR(self, RESOURCE, READ, ("A buffer can't be read."), (NULL));
     return GST_FLOW_ERROR;
   }
-  flow = self->core->sink_put(self->sink, pad->track, map.data, map.size, pts, dts,
-                              GST_BUFFER_DURATION_IS_VALID(buffer) ? (gint64)GST_BUFFER_DURATION(buffer) : -1, flags);
+  /* All pads are unblocked together; one that does not flush goes on waiting. */
+  do {
+    flow = self->core->sink_put(handle(self), pad->track, map.data, map.size, pts, dts,
+                                GST_BUFFER_DURATION_IS_VALID(buffer) ? (gint64)GST_BUFFER_DURATION(buffer) : -1, flags);
+    if (flow == SLUICE_FLOW_FLUSHING) g_usleep(1000);
+  } while (flow == SLUICE_FLOW_FLUSHING && hold(self, pad));
   gst_buffer_unmap(buffer, &map);
   gst_buffer_unref(buffer);
   switch (flow) {
@@ -320,7 +289,7 @@ static gboolean set_caps(KvsSink *self, KvsPad *pad, GstCaps *caps) {
 
   GstBuffer *buffer = data != NULL && GST_VALUE_HOLDS_BUFFER(data) ? gst_value_get_buffer(data) : NULL;
   if (buffer != NULL) gst_buffer_map(buffer, &map, GST_MAP_READ);
-  result = self->core->sink_track(self->sink, pad->track, json->str, map.data, map.size, &error);
+  result = self->core->sink_track(handle(self), pad->track, json->str, map.data, map.size, &error);
   if (buffer != NULL) gst_buffer_unmap(buffer, &map);
   g_string_free(json, TRUE);
   if (result != SLUICE_FLOW_OK) {
@@ -333,11 +302,12 @@ static gboolean set_caps(KvsSink *self, KvsPad *pad, GstCaps *caps) {
 
 /* custom takes the metadata and marker events of the official element. */
 static gboolean custom(KvsSink *self, const GstStructure *s) {
+  if (!g_str_has_prefix(gst_structure_get_name(s), "kvs-add-") || handle(self) == 0) return FALSE;
   if (gst_structure_has_name(s, "kvs-add-metadata")) {
     const char *name = gst_structure_get_string(s, "name"), *value = gst_structure_get_string(s, "value");
     gboolean persist = FALSE;
     gst_structure_get_boolean(s, "persist", &persist);
-    if (name == NULL || value == NULL || self->core->sink_metadata(self->sink, name, value, persist) != SLUICE_FLOW_OK)
+    if (name == NULL || value == NULL || self->core->sink_metadata(handle(self), name, value, persist) != SLUICE_FLOW_OK)
       GST_ELEMENT_WARNING(self, STREAM, FAILED, ("Metadata was refused: a name has 1 to 128 characters and does not begin with AWS, a value at most 256."),
                           ("%" GST_PTR_FORMAT, s));
     return TRUE;
@@ -348,7 +318,7 @@ static gboolean custom(KvsSink *self, const GstStructure *s) {
     GString *pairs = g_string_new("");
     const GValue *more = gst_structure_get_value(s, "pairs");
     json_structure(pairs, more != NULL && GST_VALUE_HOLDS_STRUCTURE(more) ? gst_value_get_structure(more) : NULL);
-    if (self->core->sink_marker(self->sink, kinds, gst_structure_get_string(s, "prefix"), pairs->str) != SLUICE_FLOW_OK)
+    if (self->core->sink_marker(handle(self), kinds, gst_structure_get_string(s, "prefix"), pairs->str) != SLUICE_FLOW_OK)
       GST_ELEMENT_WARNING(self, STREAM, FAILED, ("A marker was refused."), ("%" GST_PTR_FORMAT, s));
     g_string_free(pairs, TRUE);
     return TRUE;
@@ -356,15 +326,26 @@ static gboolean custom(KvsSink *self, const GstStructure *s) {
   return FALSE;
 }
 
-/* end waits, on the last pad's thread, until all is persisted, and then says so. */
-static void end(KvsSink *self) {
-  guint32 seqnum = gst_util_seqnum_next();
+/* end waits until all is persisted, and then says so. */
+static void end(KvsSink *self, guint32 seqnum) {
   gint64 timeout = (gint64)props_number(&self->props, "stop-stream-timeout") * GST_SECOND;
-  if (self->core->sink_drain(self->sink, timeout) == 0 && !self->stopping)
-    GST_ELEMENT_WARNING(self, RESOURCE, WRITE, ("Not all was acknowledged before stop-stream-timeout."), (NULL));
+  gboolean drained = self->core->sink_drain(handle(self), timeout) != 0, stopping;
+  g_mutex_lock(&self->lock);
+  stopping = self->stopping;
+  g_mutex_unlock(&self->lock);
+  if (stopping) return;
+  if (!drained) GST_ELEMENT_WARNING(self, RESOURCE, WRITE, ("Not all was acknowledged before stop-stream-timeout."), (NULL));
   GstMessage *eos = gst_message_new_eos(GST_OBJECT(self));
   gst_message_set_seqnum(eos, seqnum);
   gst_element_post_message(GST_ELEMENT(self), eos);
+}
+
+static void flush_start(KvsSink *self, KvsPad *pad) {
+  g_mutex_lock(&self->lock);
+  pad->flushing = TRUE;
+  g_cond_broadcast(&self->changed);
+  g_mutex_unlock(&self->lock);
+  self->core->sink_unblock(handle(self), TRUE);
 }
 
 static gboolean event(GstPad *gstpad, GstObject *parent, GstEvent *e) {
@@ -373,6 +354,7 @@ static gboolean event(GstPad *gstpad, GstObject *parent, GstEvent *e) {
   gboolean ok = TRUE, last;
   GstCaps *caps;
 
+  if (self->core == NULL) return gst_pad_event_default(gstpad, parent, e);
   switch (GST_EVENT_TYPE(e)) {
     case GST_EVENT_CAPS:
       gst_event_parse_caps(e, &caps);
@@ -382,13 +364,14 @@ static gboolean event(GstPad *gstpad, GstObject *parent, GstEvent *e) {
       gst_event_copy_segment(e, &pad->segment);
       break;
     case GST_EVENT_FLUSH_START:
-      self->core->sink_unblock(self->sink, TRUE);
+      flush_start(self, pad);
       break;
     case GST_EVENT_FLUSH_STOP:
-      self->core->sink_unblock(self->sink, FALSE);
-      self->core->sink_flush(self->sink);
+      self->core->sink_unblock(handle(self), FALSE);
+      self->core->sink_flush(handle(self));
       gst_segment_init(&pad->segment, GST_FORMAT_UNDEFINED);
       g_mutex_lock(&self->lock);
+      pad->flushing = FALSE;
       self->anchored = FALSE;
       if (pad->eos) {
         pad->eos = FALSE;
@@ -397,6 +380,10 @@ static gboolean event(GstPad *gstpad, GstObject *parent, GstEvent *e) {
       g_mutex_unlock(&self->lock);
       break;
     case GST_EVENT_EOS:
+      if (!hold(self, pad)) {
+        ok = FALSE;
+        break;
+      }
       g_mutex_lock(&self->lock);
       if (!pad->eos) {
         pad->eos = TRUE;
@@ -404,7 +391,7 @@ static gboolean event(GstPad *gstpad, GstObject *parent, GstEvent *e) {
       }
       last = self->ended == self->pads;
       g_mutex_unlock(&self->lock);
-      if (last) end(self);
+      if (last) end(self, gst_event_get_seqnum(e));
       break;
     case GST_EVENT_GAP:
       /* The core does not wait long for a track that is silent. */
@@ -425,7 +412,7 @@ static gboolean event(GstPad *gstpad, GstObject *parent, GstEvent *e) {
 static gboolean send_event(GstElement *element, GstEvent *e) {
   KvsSink *self = KVS_SINK(element);
   if ((GST_EVENT_TYPE(e) == GST_EVENT_CUSTOM_DOWNSTREAM || GST_EVENT_TYPE(e) == GST_EVENT_CUSTOM_DOWNSTREAM_OOB || GST_EVENT_TYPE(e) == GST_EVENT_CUSTOM_BOTH) &&
-      self->sink != 0 && gst_event_get_structure(e) != NULL && custom(self, gst_event_get_structure(e))) {
+      gst_event_get_structure(e) != NULL && custom(self, gst_event_get_structure(e))) {
     gst_event_unref(e);
     return TRUE;
   }
@@ -433,6 +420,14 @@ static gboolean send_event(GstElement *element, GstEvent *e) {
 }
 
 /* ---- pads ---- */
+
+static void tell_pads(KvsSink *self) {
+  g_mutex_lock(&self->lock);
+  guint64 sink = self->sink;
+  gboolean video = self->video != 0, audio = self->audio != 0;
+  g_mutex_unlock(&self->lock);
+  if (sink != 0) self->core->sink_pads(sink, video, audio);
+}
 
 static GstPad *request_new_pad(GstElement *element, GstPadTemplate *template, const gchar *name, const GstCaps *caps) {
   KvsSink *self = KVS_SINK(element);
@@ -449,26 +444,38 @@ static GstPad *request_new_pad(GstElement *element, GstPadTemplate *template, co
   *(is_video ? &self->video : &self->audio) = 1;
   self->pads++;
   g_mutex_unlock(&self->lock);
+  tell_pads(self);
 
   pad = g_object_new(kvs_pad_get_type(), "name", is_video ? "video_0" : "audio_0", "direction", GST_PAD_SINK, "template", template, NULL);
   pad->is_video = is_video;
   pad->track = is_video ? 1 : 2;
   gst_pad_set_chain_function(GST_PAD(pad), chain);
   gst_pad_set_event_function(GST_PAD(pad), event);
+  if (GST_STATE(element) >= GST_STATE_PAUSED || GST_STATE_TARGET(element) >= GST_STATE_PAUSED) gst_pad_set_active(GST_PAD(pad), TRUE);
   gst_element_add_pad(element, GST_PAD(pad));
   return GST_PAD(pad);
 }
 
+static void end_later(GstElement *element, gpointer seqnum) { end(KVS_SINK(element), GPOINTER_TO_UINT(seqnum)); }
+
 static void release_pad(GstElement *element, GstPad *gstpad) {
   KvsSink *self = KVS_SINK(element);
   KvsPad *pad = (KvsPad *)gstpad;
+  gboolean last;
+  /* Its thread may wait in the core, or in hold. */
+  if (self->core != NULL) flush_start(self, pad);
+  gst_pad_set_active(gstpad, FALSE);
   g_mutex_lock(&self->lock);
   *(pad->is_video ? &self->video : &self->audio) = 0;
   self->pads--;
   if (pad->eos) self->ended--;
+  last = !pad->eos && self->pads > 0 && self->ended == self->pads && self->sink != 0 && !self->stopping;
   g_mutex_unlock(&self->lock);
-  gst_pad_set_active(gstpad, FALSE);
+  if (self->core != NULL) self->core->sink_unblock(handle(self), FALSE);
+  tell_pads(self);
   gst_element_remove_pad(element, gstpad);
+  /* The pad that went was the one that was waited for. */
+  if (last) gst_element_call_async(element, end_later, GUINT_TO_POINTER(gst_util_seqnum_next()), NULL);
 }
 
 /* ---- states ---- */
@@ -487,16 +494,60 @@ static gboolean open_core(KvsSink *self) {
   g_free(json);
   g_string_truncate(config, config->len - 1);
   g_string_append_printf(config, ",\"video\":%s,\"audio\":%s}", self->video ? "true" : "false", self->audio ? "true" : "false");
-  self->sink = self->core->sink_open(config->str, on_event, self, &error);
+  guint64 sink = self->core->sink_open(config->str, on_event, self, &error);
   g_string_free(config, TRUE);
-  if (self->sink == 0) {
+  if (sink == 0) {
     GST_ELEMENT_ERROR(self, LIBRARY, INIT, ("%s", error), (NULL));
     self->core->free(error);
     return FALSE;
   }
-  self->failed = self->stopping = FALSE;
-  self->anchored = FALSE;
+  g_mutex_lock(&self->lock);
+  self->sink = sink;
+  self->failed = self->stopping = self->anchored = FALSE;
+  g_mutex_unlock(&self->lock);
   return TRUE;
+}
+
+struct closing {
+  KvsSink *self;
+  guint64 sink;
+  gint64 timeout;
+};
+
+static gpointer close_later(gpointer user) {
+  struct closing *c = user;
+  c->self->core->sink_close(c->sink, c->timeout);
+  gst_object_unref(c->self);
+  g_free(c);
+  return NULL;
+}
+
+static void close_core(KvsSink *self) {
+  gint64 timeout = (gint64)props_number(&self->props, "stop-stream-timeout") * GST_SECOND;
+  g_mutex_lock(&self->lock);
+  guint64 sink = self->sink;
+  self->sink = 0;
+  g_mutex_unlock(&self->lock);
+  if (sink == 0) return;
+  if (g_private_get(&telling) != self) {
+    self->core->sink_close(sink, timeout);
+    return;
+  }
+  struct closing *c = g_new(struct closing, 1);
+  *c = (struct closing){gst_object_ref(self), sink, timeout};
+  g_thread_unref(g_thread_new("kvssink-close", close_later, c));
+}
+
+/* run notes whether the pipeline plays. Running time stands still while it is
+ * paused and the wall clock goes on: they are put together anew. */
+static void run(KvsSink *self, gboolean playing, gboolean stopping) {
+  g_mutex_lock(&self->lock);
+  self->playing = playing;
+  self->paused = !playing && !stopping;
+  self->stopping = stopping;
+  if (!playing) self->anchored = FALSE;
+  g_cond_broadcast(&self->changed);
+  g_mutex_unlock(&self->lock);
 }
 
 static GstStateChangeReturn change_state(GstElement *element, GstStateChange transition) {
@@ -508,37 +559,40 @@ static GstStateChangeReturn change_state(GstElement *element, GstStateChange tra
       if (!open_core(self)) return GST_STATE_CHANGE_FAILURE;
       break;
     case GST_STATE_CHANGE_READY_TO_PAUSED:
-      self->core->sink_unblock(self->sink, FALSE);
+      self->core->sink_unblock(handle(self), FALSE);
       g_mutex_lock(&self->lock);
       self->ended = 0;
-      self->stopping = FALSE;
-      self->anchored = FALSE;
-      for (GList *l = element->sinkpads; l != NULL; l = l->next) ((KvsPad *)l->data)->eos = FALSE;
+      self->paused = self->playing = self->stopping = self->anchored = FALSE;
+      GST_OBJECT_LOCK(element);
+      for (GList *l = element->sinkpads; l != NULL; l = l->next) ((KvsPad *)l->data)->eos = ((KvsPad *)l->data)->flushing = FALSE;
+      GST_OBJECT_UNLOCK(element);
       g_mutex_unlock(&self->lock);
+      break;
+    case GST_STATE_CHANGE_PAUSED_TO_PLAYING:
+      run(self, TRUE, FALSE);
       break;
     case GST_STATE_CHANGE_PAUSED_TO_READY:
       /* Whatever waits in a pad's thread must return, or the pads can't stop. */
-      self->stopping = TRUE;
-      self->core->sink_unblock(self->sink, TRUE);
+      run(self, FALSE, TRUE);
+      self->core->sink_unblock(handle(self), TRUE);
       break;
     default:
       break;
   }
   result = GST_ELEMENT_CLASS(kvs_sink_parent_class)->change_state(element, transition);
-  if (result == GST_STATE_CHANGE_FAILURE) return result;
+  if (result == GST_STATE_CHANGE_FAILURE) {
+    if (transition == GST_STATE_CHANGE_NULL_TO_READY) close_core(self);
+    return result;
+  }
   switch (transition) {
     case GST_STATE_CHANGE_PLAYING_TO_PAUSED:
-      /* Running time stands still while the wall clock goes on. */
-      g_mutex_lock(&self->lock);
-      self->anchored = FALSE;
-      g_mutex_unlock(&self->lock);
+      run(self, FALSE, FALSE);
       break;
     case GST_STATE_CHANGE_PAUSED_TO_READY:
-      self->core->sink_flush(self->sink);
+      self->core->sink_flush(handle(self));
       break;
     case GST_STATE_CHANGE_READY_TO_NULL:
-      if (self->sink != 0) self->core->sink_close(self->sink, (gint64)props_number(&self->props, "stop-stream-timeout") * GST_SECOND);
-      self->sink = 0;
+      close_core(self);
       break;
     default:
       break;
@@ -560,8 +614,9 @@ static void get_property(GObject *object, guint id, GValue *v, GParamSpec *spec)
 
 static void finalize(GObject *object) {
   KvsSink *self = KVS_SINK(object);
-  if (self->sink != 0) self->core->sink_close(self->sink, 0);
+  close_core(self);
   props_clear(&self->props);
+  g_cond_clear(&self->changed);
   g_mutex_clear(&self->lock);
   G_OBJECT_CLASS(kvs_sink_parent_class)->finalize(object);
 }
@@ -574,7 +629,7 @@ static void kvs_sink_class_init(KvsSinkClass *klass) {
   object->set_property = set_property;
   object->get_property = get_property;
   object->finalize = finalize;
-  props_install(object, rows, G_N_ELEMENTS(rows));
+  props_install(object, kvs_sink_props, kvs_sink_n_props);
   signals[SIGNAL_ERROR] = g_signal_new("stream-error", G_TYPE_FROM_CLASS(klass), G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL, G_TYPE_NONE, 1, G_TYPE_UINT64);
   signals[SIGNAL_ACK] = g_signal_new("fragment-ack", G_TYPE_FROM_CLASS(klass), G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL, G_TYPE_NONE, 1, G_TYPE_POINTER);
   signals[SIGNAL_METRIC] = g_signal_new("stream-client-metric", G_TYPE_FROM_CLASS(klass), G_SIGNAL_RUN_LAST, 0, NULL, NULL, NULL, G_TYPE_NONE, 1, GST_TYPE_STRUCTURE);
@@ -591,6 +646,7 @@ static void kvs_sink_class_init(KvsSinkClass *klass) {
 
 static void kvs_sink_init(KvsSink *self) {
   g_mutex_init(&self->lock);
-  props_init(&self->props, rows, G_N_ELEMENTS(rows));
+  g_cond_init(&self->changed);
+  props_init(&self->props, kvs_sink_props, kvs_sink_n_props);
   GST_OBJECT_FLAG_SET(self, GST_ELEMENT_FLAG_SINK);
 }

@@ -29,6 +29,7 @@ static const struct prop rows[] = {
     {"start-at", PROP_STRING, "now", 0, 0, NULL, "now, earliest, RFC 3339, seconds since the epoch, or -90s", FALSE},
     {"stop-at", PROP_STRING, NULL, 0, 0, NULL, "As start-at; none: never", FALSE},
     {"time-of", PROP_ENUM, NULL, 0, 0, time_of_type, "Which time start-at and stop-at are", FALSE},
+    {"latency", PROP_UINT, NULL, 200, 0, NULL, "Milliseconds that sinks of a live stream wait, so that late frames are shown in time", FALSE},
     {"user-agent", PROP_STRING, NULL, 0, 0, NULL, "Put in front of the User-Agent header", FALSE},
     {"access-key", PROP_STRING, "access_key", 0, 0, NULL, "AWS access key", TRUE},
     {"secret-key", PROP_STRING, "secret_key", 0, 0, NULL, "AWS secret key", TRUE},
@@ -52,9 +53,13 @@ typedef struct {
   /* Of the task alone, or while it stands. */
   GstPad *pads[3]; /* by track: 1 video, 2 audio */
   gboolean begun[3];
-  gboolean late;       /* all pads were announced */
+  GstFlowReturn flow[3]; /* what downstream said last */
+  gboolean discont;
+  gboolean complete;   /* all pads were announced */
+  gint64 stop;         /* of a seek: stream time; -1: none */
   gint64 origin;       /* producer time at stream time 0, ns; -1 before the first frame */
   GstClockTime base;   /* running time of origin */
+  GstSegment segment;
   guint group;
   guint32 seqnum;
 } KvsSrc;
@@ -125,10 +130,7 @@ static void begin(GstPad *pad, const struct sluice_frame *f) {
 }
 
 static void segment(KvsSrc *self, GstPad *pad) {
-  GstSegment s;
-  gst_segment_init(&s, GST_FORMAT_TIME);
-  s.base = self->live ? 0 : self->base;
-  GstEvent *e = gst_event_new_segment(&s);
+  GstEvent *e = gst_event_new_segment(&self->segment);
   gst_event_set_seqnum(e, self->seqnum);
   gst_pad_push_event(pad, e);
 }
@@ -140,6 +142,54 @@ static GstClockTime timestamp(KvsSrc *self, gint64 t) {
   if (t < 0) return GST_CLOCK_TIME_NONE;
   at = t - self->origin + (self->live ? (gint64)self->base : 0);
   return at < 0 ? 0 : (GstClockTime)at;
+}
+
+/* announce says that there will be no more pads, when each track of the stream
+ * has one. */
+static void announce(KvsSrc *self, guint32 tracks) {
+  for (int i = 1; i < 3; i++)
+    if ((tracks & (1u << (i - 1))) != 0 && self->pads[i] == NULL) return;
+  if (!self->complete) gst_element_no_more_pads(GST_ELEMENT(self));
+  self->complete = TRUE;
+}
+
+static void finish(KvsSrc *self) {
+  announce(self, 0);
+  GstEvent *eos = gst_event_new_eos();
+  gst_event_set_seqnum(eos, self->seqnum);
+  push_all(self, eos);
+  gst_task_pause(self->task);
+}
+
+/* pushed looks at what all pads' peers said: one that is not linked, or has
+ * enough, does not end the others. */
+static void pushed(KvsSrc *self, int track, GstFlowReturn flow) {
+  gboolean wanted = FALSE, eos = FALSE;
+  self->flow[track] = flow;
+  switch (flow) {
+    case GST_FLOW_OK:
+      return;
+    case GST_FLOW_FLUSHING:
+      gst_task_pause(self->task);
+      return;
+    case GST_FLOW_NOT_LINKED:
+    case GST_FLOW_EOS:
+      for (int i = 1; i < 3; i++) {
+        if (self->pads[i] == NULL) continue;
+        if (self->flow[i] == GST_FLOW_OK) wanted = TRUE;
+        if (self->flow[i] == GST_FLOW_EOS) eos = TRUE;
+      }
+      if (wanted || !self->complete) return;
+      if (eos) {
+        finish(self);
+        return;
+      }
+      break;
+    default:
+      break;
+  }
+  GST_ELEMENT_FLOW_ERROR(self, flow);
+  finish(self);
 }
 
 static void loop(gpointer user) {
@@ -154,12 +204,7 @@ static void loop(gpointer user) {
     return;
   }
   if (flow != SLUICE_FLOW_OK) {
-    if (!self->late) gst_element_no_more_pads(GST_ELEMENT(self));
-    self->late = TRUE;
-    GstEvent *eos = gst_event_new_eos();
-    gst_event_set_seqnum(eos, self->seqnum);
-    push_all(self, eos);
-    gst_task_pause(self->task);
+    finish(self);
     return;
   }
   if (self->origin < 0) {
@@ -182,30 +227,29 @@ static void loop(gpointer user) {
     segment(self, pad);
   }
   if (fresh) gst_element_add_pad(GST_ELEMENT(self), gst_object_ref(pad));
+  announce(self, f.tracks);
 
   GstBuffer *buffer = gst_buffer_new_memdup(f.data, f.size);
   GST_BUFFER_PTS(buffer) = timestamp(self, f.pts);
   GST_BUFFER_DTS(buffer) = timestamp(self, f.dts);
+  GST_BUFFER_OFFSET(buffer) = (guint64)f.pts;
   if (f.duration >= 0) GST_BUFFER_DURATION(buffer) = f.duration;
   if (!(f.flags & SLUICE_FRAME_KEY)) GST_BUFFER_FLAG_SET(buffer, GST_BUFFER_FLAG_DELTA_UNIT);
   if (f.flags & SLUICE_FRAME_DISCARDABLE) GST_BUFFER_FLAG_SET(buffer, GST_BUFFER_FLAG_DROPPABLE);
+  if (fresh || self->discont) GST_BUFFER_FLAG_SET(buffer, GST_BUFFER_FLAG_DISCONT);
+  self->discont = FALSE;
   self->core->free(f.data);
   if (f.caps != NULL) self->core->free(f.caps);
   if (f.codec_data != NULL) self->core->free(f.codec_data);
 
-  switch (gst_pad_push(pad, buffer)) {
-    case GST_FLOW_OK:
-    case GST_FLOW_NOT_LINKED: /* somebody wants the picture alone */
-      break;
-    case GST_FLOW_FLUSHING:
-    case GST_FLOW_EOS:
-      gst_task_pause(self->task);
-      break;
-    default:
-      GST_ELEMENT_FLOW_ERROR(self, GST_FLOW_ERROR);
-      push_all(self, gst_event_new_eos());
-      gst_task_pause(self->task);
+  /* Pictures come in decoding order: those shown a little before the end are
+   * behind some that are shown after it. */
+  if (self->stop >= 0 && GST_BUFFER_PTS(buffer) > (guint64)self->stop + GST_SECOND) {
+    gst_buffer_unref(buffer);
+    finish(self);
+    return;
   }
+  pushed(self, f.track, gst_pad_push(pad, buffer));
 }
 
 /* seek takes flushing seeks to a time of a range. */
@@ -215,9 +259,10 @@ static gboolean seek(KvsSrc *self, GstEvent *e) {
   GstSeekFlags flags;
   GstSeekType start_type, stop_type;
   gint64 start, stop;
+  gboolean update;
   GstEvent *flush;
   gst_event_parse_seek(e, &rate, &format, &flags, &start_type, &start, &stop_type, &stop);
-  if (self->live || format != GST_FORMAT_TIME || rate <= 0 || start_type != GST_SEEK_TYPE_SET || !(flags & GST_SEEK_FLAG_FLUSH) || self->origin < 0) return FALSE;
+  if (self->live || format != GST_FORMAT_TIME || rate <= 0 || start_type != GST_SEEK_TYPE_SET || !(flags & GST_SEEK_FLAG_FLUSH)) return FALSE;
 
   self->core->source_unblock(self->source, TRUE);
   flush = gst_event_new_flush_start();
@@ -225,22 +270,26 @@ static gboolean seek(KvsSrc *self, GstEvent *e) {
   push_all(self, flush);
   gst_task_pause(self->task);
   g_rec_mutex_lock(&self->task_lock); /* the task stands */
-  self->core->source_seek(self->source, self->origin + start);
+  gboolean known = self->origin >= 0;
+  if (known) {
+    self->core->source_seek(self->source, self->origin + start);
+    self->seqnum = gst_event_get_seqnum(e);
+  }
   self->core->source_unblock(self->source, FALSE);
-  self->seqnum = gst_event_get_seqnum(e);
   flush = gst_event_new_flush_stop(TRUE);
   gst_event_set_seqnum(flush, self->seqnum);
   push_all(self, flush);
-  for (int i = 1; i < 3; i++) {
-    if (self->pads[i] == NULL) continue;
-    GstSegment s;
-    gst_segment_init(&s, GST_FORMAT_TIME);
-    s.start = s.time = s.position = (guint64)start;
-    gst_pad_push_event(self->pads[i], gst_event_new_segment(&s));
+  if (known) {
+    gst_segment_do_seek(&self->segment, rate, format, flags, start_type, (guint64)start, stop_type, (guint64)stop, &update);
+    self->segment.position = self->segment.time = self->segment.start;
+    self->stop = GST_CLOCK_TIME_IS_VALID(self->segment.stop) ? (gint64)self->segment.stop : -1;
   }
+  self->discont = TRUE;
+  for (int i = 1; i < 3; i++) self->flow[i] = GST_FLOW_OK;
+  memset(self->begun, 0, sizeof self->begun); /* a segment goes before the next buffer */
   g_rec_mutex_unlock(&self->task_lock);
   gst_task_start(self->task);
-  return TRUE;
+  return known;
 }
 
 static gboolean src_event(GstPad *pad, GstObject *parent, GstEvent *e) {
@@ -256,7 +305,7 @@ static gboolean src_query(GstPad *pad, GstObject *parent, GstQuery *q) {
   GstFormat format;
   switch (GST_QUERY_TYPE(q)) {
     case GST_QUERY_LATENCY:
-      gst_query_set_latency(q, self->live, 0, GST_CLOCK_TIME_NONE);
+      gst_query_set_latency(q, self->live, self->live ? props_number(&self->props, "latency") * GST_MSECOND : 0, GST_CLOCK_TIME_NONE);
       return TRUE;
     case GST_QUERY_SEEKING:
       gst_query_parse_seeking(q, &format, NULL, NULL, NULL);
@@ -307,7 +356,11 @@ static GstStateChangeReturn change_state(GstElement *element, GstStateChange tra
     case GST_STATE_CHANGE_READY_TO_PAUSED:
       self->origin = -1;
       self->base = 0;
-      self->late = FALSE;
+      self->stop = -1;
+      self->complete = FALSE;
+      self->discont = FALSE;
+      gst_segment_init(&self->segment, GST_FORMAT_TIME);
+      for (int i = 1; i < 3; i++) self->flow[i] = GST_FLOW_OK;
       self->group = gst_util_group_id_next();
       self->seqnum = gst_util_seqnum_next();
       memset(self->begun, 0, sizeof self->begun);
@@ -315,7 +368,16 @@ static GstStateChangeReturn change_state(GstElement *element, GstStateChange tra
       if (!self->live) gst_task_start(self->task);
       break;
     case GST_STATE_CHANGE_PAUSED_TO_PLAYING:
-      if (self->live) gst_task_start(self->task);
+      if (!self->live) break;
+      if (self->origin >= 0) { /* after a pause: what is live now */
+        self->core->source_seek(self->source, -1);
+        g_rec_mutex_lock(&self->task_lock);
+        self->origin = -1;
+        self->discont = TRUE;
+        g_rec_mutex_unlock(&self->task_lock);
+      }
+      self->core->source_unblock(self->source, FALSE);
+      gst_task_start(self->task);
       break;
     case GST_STATE_CHANGE_PAUSED_TO_READY:
       self->core->source_unblock(self->source, TRUE);
@@ -324,7 +386,9 @@ static GstStateChangeReturn change_state(GstElement *element, GstStateChange tra
       gst_task_join(self->task);
       break;
     case GST_STATE_CHANGE_PLAYING_TO_PAUSED:
-      if (self->live) gst_task_pause(self->task);
+      if (!self->live) break;
+      self->core->source_unblock(self->source, TRUE);
+      gst_task_pause(self->task);
       break;
     default:
       break;
@@ -337,6 +401,7 @@ static GstStateChangeReturn change_state(GstElement *element, GstStateChange tra
       if (self->live) result = GST_STATE_CHANGE_NO_PREROLL;
       break;
     case GST_STATE_CHANGE_PAUSED_TO_READY:
+      self->core->source_seek(self->source, -2);
       for (int i = 1; i < 3; i++) {
         if (self->pads[i] == NULL) continue;
         gst_element_remove_pad(element, self->pads[i]);

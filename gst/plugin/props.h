@@ -18,6 +18,9 @@ struct prop {
   gboolean secret;         /* shown as **** when read back */
 };
 
+extern const struct prop kvs_sink_props[]; /* of kvssink */
+extern const guint kvs_sink_n_props;
+
 struct props {
   GMutex lock;
   const struct prop *rows;
