@@ -147,25 +147,49 @@ func (p *process) end() int {
 	}
 }
 
-func (p *process) client() *kvsapi.Client {
+// env is what 'sluice env' says of the server.
+func (p *process) env() (map[string]string, error) {
+	out, err := sluiceCommand("env", "--json", "--data", p.data).Output()
+	if err != nil {
+		return nil, fmt.Errorf("sluice env: %w", err)
+	}
+	env := map[string]string{}
+	return env, json.Unmarshal(out, &env)
+}
+
+// run runs another verb against the server and returns its stdout.
+func (p *process) run(args ...string) string {
 	p.t.Helper()
-	state, err := server.ReadState(p.data)
+	env, err := p.env()
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	var env map[string]string
-	out, err := sluiceCommand("env", "--json", "--data", p.data).Output()
-	if err != nil || json.Unmarshal(out, &env) != nil {
-		p.t.Fatalf("sluice env: %v\n%s", err, out)
+	cmd := sluiceCommand(args...)
+	for k, v := range env {
+		cmd.Env = append(cmd.Env, k+"="+v)
 	}
-	c := kvsapi.NewFromConfig(aws.Config{
-		Region: state.Region,
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		p.t.Fatalf("sluice %s: %v\n%s", strings.Join(args, " "), err, &stderr)
+	}
+	return string(out)
+}
+
+func (p *process) client() *kvsapi.Client {
+	p.t.Helper()
+	env, err := p.env()
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return kvsapi.NewFromConfig(aws.Config{
+		Region: env["AWS_REGION"],
 		Credentials: credentials.StaticCredentialsProvider{Value: aws.Credentials{
 			AccessKeyID: env["AWS_ACCESS_KEY_ID"], SecretAccessKey: env["AWS_SECRET_ACCESS_KEY"],
 		}},
 		RetryMaxAttempts: 1,
 	}, env["AWS_ENDPOINT_URL"])
-	return c
 }
 
 func TestSignals(t *testing.T) {

@@ -124,10 +124,6 @@ func Open(ctx context.Context, d *db.DB, o Options) (*Catalog, error) {
 	if _, err := d.Migrate(ctx, "catalog", migrations); err != nil {
 		return nil, err
 	}
-	// A data key that Delete erased must not stay readable in a freed page.
-	if _, err := d.Writer().ExecContext(ctx, `PRAGMA secure_delete = on`); err != nil {
-		return nil, fmt.Errorf("catalog: %w", err)
-	}
 	c := &Catalog{db: d, o: o}
 	for _, p := range []struct {
 		to    **sql.Stmt

@@ -220,7 +220,7 @@ func checkRetention(d time.Duration) error {
 // from then on its media is unreadable, wherever it lies. version may be "". It
 // returns what Update returns. The name stays taken until Forget.
 func (c *Catalog) Delete(ctx context.Context, ref sluice.StreamRef, version string) (Stream, error) {
-	return c.change(ctx, ref, func(s *Stream) error {
+	s, err := c.change(ctx, ref, func(s *Stream) error {
 		if err := s.check(version); err != nil {
 			return err
 		}
@@ -228,6 +228,14 @@ func (c *Catalog) Delete(ctx context.Context, ref sluice.StreamRef, version stri
 		s.WrappedKey, s.KeyARN = nil, ""
 		return nil
 	})
+	if err != nil {
+		return Stream{}, err
+	}
+	// The log still has the page from which the key was erased, or the file has.
+	if err := c.db.Scrub(ctx); err != nil {
+		return Stream{}, wrap(err)
+	}
+	return s, nil
 }
 
 // namesKept is how long a deleted name's creation time is remembered, so that
@@ -270,7 +278,8 @@ func (c *Catalog) Forget(ctx context.Context, id sluice.StreamID) error {
 	if err != nil {
 		return fmt.Errorf("catalog: forget stream: %w", err)
 	}
-	return nil
+	// When the process ended in the middle of Delete, the key is still there.
+	return c.db.Scrub(ctx)
 }
 
 // SetDataKey gives an ACTIVE stream its data key, wrapped by the key keyARN,

@@ -31,6 +31,9 @@ type Options struct {
 	// ManualCheckpoint leaves moving the write-ahead log into the file to the
 	// caller (see DB.Checkpoint), for writers whose commits must not wait for it.
 	ManualCheckpoint bool
+	// Secrets overwrites what is deleted or changed, so that a key that was erased
+	// does not stay readable in a freed part of the file. See Scrub.
+	Secrets bool
 	// ReadOnly changes nothing, also when the file's own writer is another process
 	// that is running; Update and Migrate fail. The file must be there.
 	ReadOnly bool
@@ -74,6 +77,9 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		q.Add("_pragma", "foreign_keys(on)")
 		q.Add("_pragma", "temp_store(memory)")
 		q.Add("_pragma", "cache_size(-16384)")
+		if o.Secrets {
+			q.Add("_pragma", "secure_delete(on)")
+		}
 		if o.ManualCheckpoint {
 			q.Add("_pragma", "wal_autocheckpoint(0)")
 		}
@@ -183,6 +189,24 @@ func (d *DB) Checkpoint(ctx context.Context) error {
 	// PASSIVE never waits for readers and never blocks a commit for long.
 	_, err := d.read.ExecContext(ctx, `PRAGMA wal_checkpoint(PASSIVE)`)
 	return err
+}
+
+// Scrub returns when nothing that Update has deleted or changed is in the file or
+// beside it any more, for databases opened with Secrets. It moves the whole
+// write-ahead log into the file and empties it, and waits for readers for some
+// seconds; it goes on when ctx ends.
+func (d *DB) Scrub(ctx context.Context) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var busy, frames, moved int
+	err := d.write.QueryRowContext(context.WithoutCancel(ctx), `PRAGMA wal_checkpoint(TRUNCATE)`).Scan(&busy, &frames, &moved)
+	if err == nil && busy != 0 {
+		err = errors.New("a reader keeps what was deleted")
+	}
+	if err != nil {
+		return fmt.Errorf("database %s: %w", d.path, err)
+	}
+	return nil
 }
 
 // Close lets go of the file. It may be called twice.

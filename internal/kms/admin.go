@@ -212,6 +212,9 @@ func (k *Keyring) Purge(ctx context.Context) (int, error) {
 		}
 		return nil
 	})
+	if err == nil {
+		err = k.db.Scrub(ctx)
+	}
 	if err != nil {
 		return 0, fmt.Errorf("keyring: %w", err)
 	}

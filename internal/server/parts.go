@@ -32,6 +32,7 @@ type parts struct {
 	limits   *limits.Limits
 	catalogs *db.DB
 	catalog  *catalog.Catalog
+	keyring  *kms.Keyring
 	auth     *auth.Auth
 	store    *store.Store
 	registry *stream.Registry
@@ -45,7 +46,7 @@ type parts struct {
 func (s *Server) openParts(ctx context.Context) (*parts, error) {
 	p := &parts{s: s, events: &event.Sink{}, limits: limits.New(s.cfg.Rules, s.cfg.Rates)}
 	var err error
-	if p.catalogs, err = db.Open(ctx, db.Options{Path: s.dir.File(datadir.CatalogFile)}); err != nil {
+	if p.catalogs, err = db.Open(ctx, db.Options{Path: s.dir.File(datadir.CatalogFile), Secrets: true}); err != nil {
 		return nil, err
 	}
 	s.closers = append(s.closers, p.catalogs.Close)
@@ -54,7 +55,7 @@ func (s *Server) openParts(ctx context.Context) (*parts, error) {
 	if err != nil {
 		return nil, err
 	}
-	keyring, err := kms.Open(ctx, p.catalogs, root, kms.Options{Region: s.cfg.Region, Account: s.cfg.Account, Logger: s.log})
+	p.keyring, err = kms.Open(ctx, p.catalogs, root, kms.Options{Region: s.cfg.Region, Account: s.cfg.Account, Logger: s.log})
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +96,7 @@ func (s *Server) openParts(ctx context.Context) (*parts, error) {
 	s.closers = append(s.closers, p.store.Close)
 
 	if p.registry, err = stream.New(stream.Options{
-		Catalog: p.catalog, Store: p.store, Keyring: keyring, Logger: s.log,
+		Catalog: p.catalog, Store: p.store, Keyring: p.keyring, Logger: s.log,
 		Budget: int64(s.cfg.Memory), MaxFragment: s.cfg.Rules.FragmentBytes,
 		MaxSessions: func() int { return p.limits.Rates().PutMediaSessions },
 	}); err != nil {
@@ -117,7 +118,7 @@ func (s *Server) openParts(ctx context.Context) (*parts, error) {
 	}
 	p.handler = api.New(api.Options{
 		Region: s.cfg.Region, Account: s.cfg.Account, Version: s.o.Version,
-		Catalog: p.catalog, Auth: p.auth, Users: p.auth, Keys: keyring, Limits: p.limits, Playback: p.playback, Keyring: keyring,
+		Catalog: p.catalog, Auth: p.auth, Users: p.auth, Keys: p.keyring, Limits: p.limits, Playback: p.playback, Keyring: p.keyring,
 		Ingest:    ingest.New(ingest.Options{Streams: p.registry, Limits: p.limits, Logger: s.log, Events: p.events}),
 		Egress:    egress.New(egress.Options{Streams: p.registry, Limits: p.limits, TokenKey: root.Derive("paging"), Logger: s.log, Events: p.events}),
 		PublicURL: s.cfg.PublicURL, TrustedProxies: s.cfg.TrustedProxies, CORSOrigins: s.cfg.CORSOrigins,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"iter"
 	"sync"
+	"time"
 
 	"github.com/sluicevideo/sluice"
 	"github.com/sluicevideo/sluice/internal/catalog"
@@ -50,7 +51,27 @@ func (p *parts) sweep() *sweeping {
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &sweeping{cancel: cancel}
 	w.wg.Go(func() { sweeper.Run(ctx) })
+	w.wg.Go(func() { p.purgeKeys(ctx) })
 	return w
+}
+
+// purgeEvery is how often keys whose waiting time is over are looked for. They
+// are of no use from the moment it is; this is when they are erased.
+const purgeEvery = 10 * time.Minute
+
+func (p *parts) purgeKeys(ctx context.Context) {
+	tick := time.NewTicker(purgeEvery)
+	defer tick.Stop()
+	for {
+		if _, err := p.keyring.Purge(ctx); err != nil && ctx.Err() == nil {
+			p.s.log.Error("keys to be deleted are still there", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
 }
 
 func (w *sweeping) stop() {
