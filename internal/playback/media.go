@@ -1,11 +1,13 @@
 package playback
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluicevideo/sluice"
@@ -220,6 +222,25 @@ func shapeOf(f *Fragment) *shape {
 type segment struct {
 	pieces [][]byte // not to be changed
 	size   int64
+
+	// The first viewer gets the pieces as they are. For the second they are put
+	// together: from there on one write serves where thirty would be needed.
+	viewers atomic.Int32
+	whole   atomic.Pointer[[]byte]
+}
+
+// joined is the segment in one piece, or in its own when it is asked for the
+// first time.
+func (s *segment) joined() [][]byte {
+	if b := s.whole.Load(); b != nil {
+		return [][]byte{*b}
+	}
+	if len(s.pieces) == 1 || s.viewers.Add(1) != 2 {
+		return s.pieces
+	}
+	b := bytes.Join(s.pieces, nil)
+	s.whole.Store(&b)
+	return [][]byte{b}
 }
 
 type mediaKey struct {
@@ -323,8 +344,9 @@ func (p *Playback) segmentOf(ctx context.Context, s *Session, f *Fragment, sel *
 			return nil, 0, badFrame(f, err)
 		}
 		seg := &segment{pieces: out, size: fmp4.Length(out)}
-		// The payload is the fragment's: kept alive, so counted again.
-		return seg, seg.size, nil
+		// The payload is the fragment's: kept alive, so counted again; and once more
+		// for the second viewer.
+		return seg, 2 * seg.size, nil
 	})
 }
 

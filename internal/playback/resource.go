@@ -469,7 +469,7 @@ func (b *Body) Write(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodGet && r.Header.Get("Range") == "" && r.Header.Get("If-None-Match") == "" {
 		h.Set("Content-Length", strconv.FormatInt(b.size, 10))
 		h.Set("Accept-Ranges", "bytes")
-		for _, p := range b.pieces {
+		for _, p := range b.joined() {
 			if _, err := w.Write(p); err != nil {
 				return err
 			}

@@ -26,6 +26,10 @@ type registrySource struct {
 	// Producers send the same header for days: what it says is read once.
 	mu      sync.Mutex
 	headers map[[32]byte]header
+	// streams are the catalog's rows as of its last change: a thousand viewers ask
+	// for one some thousand times a second.
+	streams map[sluice.StreamID]catalog.Stream
+	changes int
 }
 
 type header struct {
@@ -36,9 +40,17 @@ type header struct {
 // maxHeaders bounds the headers remembered.
 const maxHeaders = 1024
 
-// FromRegistry is the Source of a server's own streams.
+// FromRegistry is the Source of a server's own streams. It adds a hook to the
+// catalog, so it must be called before the catalog is used.
 func FromRegistry(r *stream.Registry, c *catalog.Catalog) Source {
-	return &registrySource{registry: r, catalog: c, headers: make(map[[32]byte]header)}
+	s := &registrySource{registry: r, catalog: c, headers: make(map[[32]byte]header), streams: make(map[sluice.StreamID]catalog.Stream)}
+	c.OnChange(func(st catalog.Stream) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.changes++
+		delete(s.streams, st.ID)
+	})
+	return s
 }
 
 func (s *registrySource) Stream(ctx context.Context, ref sluice.StreamRef) (catalog.Stream, error) {
@@ -46,11 +58,29 @@ func (s *registrySource) Stream(ctx context.Context, ref sluice.StreamRef) (cata
 }
 
 func (s *registrySource) ByID(ctx context.Context, id sluice.StreamID) (catalog.Stream, error) {
+	s.mu.Lock()
+	st, ok := s.streams[id]
+	changes := s.changes
+	s.mu.Unlock()
+	if ok {
+		return st, nil
+	}
 	st, err := s.catalog.ByID(ctx, id)
 	if err == nil && st.Status != catalog.Active {
 		err = notFound("The requested stream is not found or not active.")
 	}
-	return st, err
+	if err != nil {
+		return st, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if changes == s.changes { // else what was read may be older than the change
+		if len(s.streams) >= maxTimelines {
+			clear(s.streams)
+		}
+		s.streams[id] = st
+	}
+	return st, nil
 }
 
 func (s *registrySource) List(ctx context.Context, id sluice.StreamID, q store.Query) iter.Seq2[store.Entry, error] {
