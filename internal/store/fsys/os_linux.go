@@ -67,5 +67,5 @@ func (OS) Space(name string) (free, total int64, err error) {
 	if err := unix.Statfs(name, &s); err != nil {
 		return 0, 0, &os.PathError{Op: "statfs", Path: name, Err: err}
 	}
-	return int64(s.Bavail) * s.Bsize, int64(s.Blocks) * s.Bsize, nil
+	return int64(s.Bavail) * int64(s.Bsize), int64(s.Blocks) * int64(s.Bsize), nil
 }
