@@ -75,12 +75,12 @@ func noise(seed uint64, n int) []byte {
 	return b
 }
 
-const t0 = 1_800_000_000_000 // ms
+const t0 int64 = 1_800_000_000_000 // ms
 
 // record is the stream's fragment of that counter: a second long, one after the
 // other, the producer's clock 100 ms behind.
 func record(id sluice.StreamID, e store.Epoch, counter int, size int) store.Record {
-	server := int64(t0 + 1000*counter)
+	server := t0 + 1000*int64(counter)
 	b := noise(uint64(counter)<<8|uint64(id[31]), size)
 	return store.Record{
 		Meta: store.Meta{
