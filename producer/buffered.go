@@ -33,6 +33,8 @@ type fragment struct {
 	complete bool
 	jump     bool          // its session must begin with it: time went back
 	disk     spoolLocation // where it lies in the spool; zero: nowhere
+	spoolID  uint64        // its name there; 0: none yet
+	spilling bool          // handed to the spool's writer
 
 	state      fragmentState
 	session    *session // that sends or sent it
@@ -95,5 +97,5 @@ func (r Range) Duration() time.Duration { return r.End.Sub(r.Start) }
 type spoolLocation struct {
 	file   *spoolFile
 	offset int64 // of the blocks
-	size   int   // of the record
+	size   int   // of the record and what was written with it
 }

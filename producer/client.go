@@ -259,6 +259,24 @@ func (c *Client) makeRoom(ctx context.Context, s *Stream, n int64) error {
 	if n > c.store.limit {
 		return invalid(StatusStoreOutOfMemory, "a frame of %d bytes does not fit a content store of %d", n, c.store.limit)
 	}
+	s.mu.Lock()
+	wait := s.spoolWaitLocked()
+	s.mu.Unlock()
+	if wait != nil && !s.freeSpooled() {
+		// Media that goes to disk frees its memory in a moment.
+		t := time.NewTimer(spoolPatience)
+		defer t.Stop()
+		select {
+		case <-wait:
+			if s.freeSpooled() {
+				return nil
+			}
+		case <-t.C:
+		case <-ctx.Done():
+		}
+	} else if wait != nil {
+		return nil
+	}
 	if s.info.Type == Offline {
 		freed := c.store.freed()
 		if c.store.inUse()+n <= c.store.limit {
@@ -290,6 +308,22 @@ func (c *Client) makeRoom(ctx context.Context, s *Stream, n int64) error {
 		}
 	}
 	return invalid(StatusStoreOutOfMemory, "no room for a frame of %d bytes", n)
+}
+
+// spoolPatience bounds how long a frame waits for the disk when memory is full.
+const spoolPatience = time.Second
+
+// freeSpooled frees the memory of the oldest fragment that lies on disk too.
+func (s *Stream) freeSpooled() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.frags {
+		if f.disk.file != nil && len(f.chunks) > 0 && f.state != sending && f.state != done {
+			s.freeLocked(f)
+			return true
+		}
+	}
+	return false
 }
 
 // storagePressure tells once that the store is nearly full. It is called under

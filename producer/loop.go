@@ -50,6 +50,7 @@ func (s *Stream) step(now time.Time) (wait time.Duration, over bool) {
 	}
 	_ = s.drainLocked(now, s.stopping) // no room: the next PutFrame makes some
 	s.idleLocked(now)
+	s.spillOldLocked(now)
 	s.trimBufferLocked()
 	s.pressuresLocked()
 	for _, ss := range s.draining {

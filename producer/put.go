@@ -437,7 +437,7 @@ func (s *Stream) headerLocked(first *track) *header {
 	if s.header != nil {
 		s.events.send(TracksChanged{Tracks: set})
 	}
-	s.header = newHeader(set, s.info.TimecodeScale, s.uuid)
+	s.header = newHeader(set, s.info.TimecodeScale, s.uuid, s.timeOf(0))
 	s.headerStale = false
 	return s.header
 }
@@ -483,7 +483,7 @@ func (s *Stream) reducedLocked(o *fragment) *header {
 			set = append(set, t)
 		}
 	}
-	return newHeader(set, o.header.scale, s.uuid)
+	return newHeader(set, o.header.scale, s.uuid, o.header.epoch)
 }
 
 // EndFragment ends the open fragment at once, so that the service stores it

@@ -135,7 +135,7 @@ func (s *Stream) refusedLocked(ss *session, f *fragment, a sluice.Ack) {
 	ss.cause = ackError{a.Code}
 	at := time.Time{}
 	if f != nil {
-		at = s.timeOf(f.start)
+		at = s.timeIn(f, f.start)
 	}
 	s.events.send(StreamError{Err: ss.cause, Time: at})
 	s.log.Warn("error acknowledgement", "session", ss.id, "code", int(a.Code), "name", a.Code.String(), "fragment", at)

@@ -223,6 +223,9 @@ func (s *Stream) numberedLocked(f *fragment) bool {
 // sentLocked ends a fragment whose blocks are all on the wire.
 func (ss *session) sentLocked(f *fragment, now time.Time) {
 	ss.scratch = append(ss.scratch[:0], f.tail...)
+	if ss.s.open == nil && ss.s.firstQueuedLocked() == nil {
+		f.explicit = true // nothing follows that would tell the service that it is whole
+	}
 	if f.explicit {
 		ss.scratch = append(ss.scratch, endOfFragment...)
 	}
@@ -269,7 +272,7 @@ func (ss *session) serve() error {
 			return nil // dropped meanwhile
 		}
 		ss.base = f.ticks
-		in.ProducerStart = s.timeOf(time.Duration(f.ticks) * s.info.TimecodeScale)
+		in.ProducerStart = s.timeIn(f, time.Duration(f.ticks)*f.header.scale)
 	}
 	s.mu.Unlock()
 	began := time.Now()
@@ -327,7 +330,7 @@ func (ss *session) ack(a sluice.Ack) {
 	f := ss.find(a)
 	var at time.Time
 	if f != nil {
-		at = s.timeOf(time.Duration(f.ticks) * s.info.TimecodeScale)
+		at = s.timeIn(f, time.Duration(f.ticks)*f.header.scale)
 	}
 	s.events.send(AckReceived{a, at})
 	s.m.ack(a.Event)
@@ -386,7 +389,7 @@ func (ss *session) find(a sluice.Ack) *fragment {
 		}
 	}
 	for _, f := range ss.unacked {
-		if f.wire*int64(ss.s.info.TimecodeScale)/int64(time.Millisecond) == a.Timecode {
+		if f.wire*int64(f.header.scale)/int64(time.Millisecond) == a.Timecode {
 			return f
 		}
 	}

@@ -260,8 +260,17 @@ func (s *Stream) timeOf(pts time.Duration) time.Time {
 	return s.epoch.Add(pts)
 }
 
+// timeIn is the producer time of a PTS of f: one from the spool has an epoch of its
+// own.
+func (s *Stream) timeIn(f *fragment, pts time.Duration) time.Time {
+	if s.info.Timecodes == sluice.TimecodeAbsolute {
+		return s.timeOf(pts)
+	}
+	return f.header.epoch.Add(pts).UTC()
+}
+
 func (s *Stream) rangeOf(f *fragment) Range {
-	return Range{Start: s.timeOf(f.start), End: s.timeOf(f.end), Frames: f.frames, Bytes: int64(f.size), Fragments: 1}
+	return Range{Start: s.timeIn(f, f.start), End: s.timeIn(f, f.end), Frames: f.frames, Bytes: int64(f.size), Fragments: 1}
 }
 
 func (s *Stream) wakeLoop() {

@@ -28,11 +28,12 @@ const (
 type header struct {
 	tracks []sluice.Track
 	scale  time.Duration
+	epoch  time.Time // producer time of PTS 0 under it
 	bytes  []byte
 }
 
-func newHeader(tracks []sluice.Track, scale time.Duration, uuid [16]byte) *header {
-	h := &header{tracks: slices.Clone(tracks), scale: scale}
+func newHeader(tracks []sluice.Track, scale time.Duration, uuid [16]byte, epoch time.Time) *header {
+	h := &header{tracks: slices.Clone(tracks), scale: scale, epoch: epoch}
 	b := mkv.AppendSegment(mkv.AppendHeader(nil))
 	b = mkv.AppendInfo(b, mkv.Info{UUID: uuid, Scale: scale, Title: application, MuxingApp: generator, WritingApp: generator})
 	h.bytes = mkv.AppendTracks(b, tracks)
