@@ -227,13 +227,16 @@ func (c *Clip) add(file *fmp4.File, f *Fragment, shift time.Duration, convert bo
 	return all, nil
 }
 
+// errLeft: the client does not take the file any more.
+var errLeft = errors.New("the client has left")
+
 // errChanged: a fragment's media is not what its index said it would be.
 var errChanged = errors.New("frame does not have the size the clip's index says")
 
 // WriteTo sends the file. It reads each fragment when its turn comes.
 func (c *Clip) WriteTo(ctx context.Context, w io.Writer) error {
 	if _, err := w.Write(c.head); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", errLeft, err)
 	}
 	for i, e := range c.entries {
 		f := c.first
@@ -275,7 +278,7 @@ func (c *Clip) writeFragment(w io.Writer, f *Fragment, sizes [][]uint32) error {
 	}
 	for _, b := range pieces {
 		if _, err := w.Write(b); err != nil {
-			return err
+			return fmt.Errorf("%w: %w", errLeft, err)
 		}
 	}
 	return nil
@@ -285,5 +288,8 @@ func (c *Clip) writeFragment(w io.Writer, f *Fragment, sizes [][]uint32) error {
 func (c *Clip) ServeHTTP(w http.ResponseWriter, r *http.Request) error {
 	w.Header().Set("Content-Type", "video/mp4")
 	w.Header().Set("Content-Length", strconv.FormatInt(c.Size, 10))
-	return c.WriteTo(r.Context(), w)
+	if err := c.WriteTo(r.Context(), w); err != nil && !errors.Is(err, errLeft) {
+		return err
+	}
+	return nil
 }

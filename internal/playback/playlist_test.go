@@ -1,6 +1,8 @@
 package playback_test
 
 import (
+	"bytes"
+	"encoding/binary"
 	"errors"
 	"flag"
 	"fmt"
@@ -447,7 +449,8 @@ func TestConformance(t *testing.T) {
 					discontinuity int
 				}
 				seen := map[int]known{}
-				sequence := 0
+				sequence, seamless := 0, 0
+				var decoded int64 // where the last segment ended
 				next := m.Now()
 				for tick := range 1800 {
 					m.pass(time.Second)
@@ -487,6 +490,15 @@ func TestConformance(t *testing.T) {
 						}
 						now := known{s.number, discontinuity}
 						was, ok := seen[l.sequence+i]
+						if _, ok := seen[l.sequence+i]; !ok && clock == "PRODUCER_TIMESTAMP" {
+							base, end := decodeTimes(t, []byte(p.text(s.uri)))
+							if gap := base - decoded; i > 0 && !s.discontinuity && decoded > 0 && mode == "ON_DISCONTINUITY" && (gap < -4500 || gap > 4500) {
+								t.Fatalf("segment %d decodes from %d on, the one before ended at %d", l.sequence+i, base, decoded)
+							} else if gap == 0 {
+								seamless++
+							}
+							decoded = end
+						}
 						// A restart may lose count of discontinuities that nobody can
 						// see any more, where nothing but they would have to be counted.
 						if ok && was.number != now.number || ok && was.discontinuity != now.discontinuity && tick < 449 {
@@ -503,12 +515,28 @@ func TestConformance(t *testing.T) {
 						t.Fatalf("segment %d is fragment %v after %v", i, seen[i].number, seen[i-1].number)
 					}
 				}
+				if clock == "PRODUCER_TIMESTAMP" && seamless < 1200 {
+					t.Errorf("%d segments begin exactly where the one before ends", seamless)
+				}
 				if len(seen) < 1200 {
 					t.Errorf("%d segments in 30 minutes", len(seen))
 				}
 			})
 		}
 	}
+}
+
+// decodeTimes is where a segment's decoding begins and ends, in ticks.
+func decodeTimes(t *testing.T, b []byte) (base, end int64) {
+	t.Helper()
+	at := bytes.Index(b, []byte("tfdt"))
+	base = int64(binary.BigEndian.Uint64(b[at+8:]))
+	at = bytes.Index(b, []byte("trun"))
+	end = base
+	for i := range int(binary.BigEndian.Uint32(b[at+8:])) {
+		end += int64(binary.BigEndian.Uint32(b[at+16+16*i:]))
+	}
+	return base, end
 }
 
 // TestRetention: a session goes on while its oldest fragments expire.

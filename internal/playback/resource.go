@@ -471,7 +471,7 @@ func (b *Body) Write(w http.ResponseWriter, r *http.Request) error {
 		h.Set("Accept-Ranges", "bytes")
 		for _, p := range b.joined() {
 			if _, err := w.Write(p); err != nil {
-				return err
+				return nil //nolint:nilerr // the player has left, as players do: not our failure
 			}
 		}
 		return nil
