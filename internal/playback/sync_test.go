@@ -98,7 +98,11 @@ func flashes(t *testing.T, path string) (out []float64) {
 	}
 	dark := true
 	for i := range pts {
-		v := bright[i*square+square/2+16]
+		sum := 0
+		for _, b := range bright[i*square : (i+1)*square] {
+			sum += int(b)
+		}
+		v := sum / square
 		if v > 200 && dark {
 			out = append(out, pts[i])
 		}
