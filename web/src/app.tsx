@@ -100,8 +100,15 @@ function Frame({ session, dark, setDark }: { session: Session; dark: boolean; se
               text: who,
               description: session.arn,
               iconName: "user-profile",
-              items: [{ id: "sign-out", text: "Sign out" }],
-              onItemClick: () => session.signOut(),
+              items: [
+                { id: "region", text: `Region ${session.server.region}`, disabled: true },
+                { id: "account", text: `Account ${session.server.account}`, disabled: true },
+                { id: "version", text: `Sluice ${session.server.version}`, disabled: true },
+                { id: "sign-out", text: "Sign out" },
+              ],
+              onItemClick: (e) => {
+                if (e.detail.id === "sign-out") session.signOut();
+              },
             },
           ]}
           i18nStrings={{ overflowMenuTriggerText: "More", overflowMenuTitleText: "All" }}
@@ -122,8 +129,7 @@ function Frame({ session, dark, setDark }: { session: Session; dark: boolean; se
               { type: "link", text: "Try it", href: "#/try-it" },
               { type: "link", text: "Users", href: "#/users" },
               { type: "divider" },
-              { type: "link", text: `${session.server.region} · ${session.server.account}`, href: "#/streams" },
-              { type: "link", text: `Sluice ${session.server.version}`, href: "#/streams" },
+              { type: "link", text: "Troubleshooting", href: "/console/docs/troubleshooting.html", external: true, externalIconAriaLabel: "Opens in a new tab" },
             ]}
           />
         }

@@ -172,6 +172,6 @@ export async function exchangeCode(code: string): Promise<Keys> {
     body: JSON.stringify({ Code: code }),
   });
   if (!answer.ok) throw await readError(answer);
-  const keys = (await answer.json()) as { AccessKeyId: string; SecretAccessKey: string };
-  return { accessKeyId: keys.AccessKeyId, secretAccessKey: keys.SecretAccessKey };
+  const keys = (await answer.json()) as { AccessKeyId: string; SecretAccessKey: string; SessionToken: string };
+  return { accessKeyId: keys.AccessKeyId, secretAccessKey: keys.SecretAccessKey, sessionToken: keys.SessionToken };
 }

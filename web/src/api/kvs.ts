@@ -183,12 +183,13 @@ export class KVS {
     );
   }
 
-  async hls(name: string, range?: { by: By; from: Date; to: Date }): Promise<string> {
-    const r = await this.client.json<{ HLSStreamingSessionURL: string }>("/getHLSStreamingSessionURL", {
+  /** hls opens a session; skipped names sound that had to be left out. */
+  async hls(name: string, range?: { by: By; from: Date; to: Date }): Promise<{ url: string; skipped?: string }> {
+    const r = await this.client.json<{ HLSStreamingSessionURL: string; SkippedCodec?: string }>("/getHLSStreamingSessionURL", {
       StreamName: name,
       PlaybackMode: range ? "ON_DEMAND" : "LIVE",
       DisplayFragmentTimestamp: "ALWAYS",
-      DiscontinuityMode: range ? "ON_DISCONTINUITY" : "ALWAYS",
+      DiscontinuityMode: "ON_DISCONTINUITY", // at each fragment, sound and picture would wait for each other
       Expires: 43200,
       MaxMediaPlaylistFragmentResults: range ? 5000 : undefined,
       SkipUnsupported: true,
@@ -197,7 +198,7 @@ export class KVS {
         TimestampRange: range ? { StartTimestamp: range.from.getTime() / 1000, EndTimestamp: range.to.getTime() / 1000 } : undefined,
       },
     });
-    return r.HLSStreamingSessionURL;
+    return { url: r.HLSStreamingSessionURL, skipped: r.SkippedCodec };
   }
 
   clip(name: string, by: By, from: Date, to: Date, signal?: AbortSignal): Promise<Response> {

@@ -94,10 +94,16 @@ export default function Stream({ name, tab, go }: { name: string; tab?: string; 
   );
 }
 
+/** endingNow is a view with now near its right end. */
+function endingNow(span: number): Range {
+  const to = Date.now() + span / 30;
+  return { from: to - span, to };
+}
+
 function WatchTab({ stream, activity }: { stream: StreamInfo; activity?: Activity }) {
   const [by, setBy] = useState<By>("SERVER_TIMESTAMP");
   const [watch, setWatch] = useState<Watch>({ live: true });
-  const [view, setView] = useState<Range>(() => ({ from: Date.now() - 30 * 60_000, to: Date.now() + 60_000 }));
+  const [view, setView] = useState<Range>(() => endingNow(15 * 60_000));
   const [following, setFollowing] = useState(true);
   const [selection, setSelection] = useState<Range>();
   const [position, setPosition] = useState<number>();
@@ -107,14 +113,12 @@ function WatchTab({ stream, activity }: { stream: StreamInfo; activity?: Activit
   // While nobody has moved it the view slides with time.
   useEvery(1000, () => {
     if (!following) return;
-    setView((v) => ({ from: Date.now() + 60_000 - (v.to - v.from), to: Date.now() + 60_000 }));
+    setView((v) => endingNow(v.to - v.from));
   });
 
   const pick = (ms: number) => {
-    if (!watch.live && ms >= watch.from.getTime() && ms <= watch.to.getTime()) {
-      setSeek(ms);
-      return;
-    }
+    setSeek(ms);
+    if (!watch.live && watch.by === by && ms >= watch.from.getTime() && ms <= watch.to.getTime()) return;
     // A pick plays from there for up to an hour; ranges of server time must lie in the past.
     const to = Math.min(ms + 3_600_000, Date.now() - 1000);
     if (to <= ms) setWatch({ live: true });
@@ -123,9 +127,7 @@ function WatchTab({ stream, activity }: { stream: StreamInfo; activity?: Activit
   };
   return (
     <SpaceBetween size="m">
-      <div style={{ maxInlineSize: 1100 }}>
-        <Player stream={stream.StreamName} watch={watch} onTime={setPosition} seek={seek} />
-      </div>
+      <Player stream={stream.StreamName} watch={watch} onTime={setPosition} seek={seek} />
       <Container
         header={
           <Header
@@ -147,8 +149,8 @@ function WatchTab({ stream, activity }: { stream: StreamInfo; activity?: Activit
                   label="Zoom"
                   onChange={(e) => {
                     const span = Number(e.detail.selectedId) * 60_000;
-                    const end = following ? Date.now() + span / 30 : Math.min((view.from + view.to) / 2 + span / 2, Date.now() + span / 30);
-                    setView({ from: end - span, to: end });
+                    const end = (view.from + view.to) / 2 + span / 2;
+                    setView(following || end > Date.now() ? endingNow(span) : { from: end - span, to: end });
                   }}
                   options={[
                     { id: "5", text: "5 min" },
@@ -158,6 +160,7 @@ function WatchTab({ stream, activity }: { stream: StreamInfo; activity?: Activit
                   ]}
                 />
                 <input
+                  className="moment"
                   type="datetime-local"
                   aria-label="Go to a time, in UTC"
                   step={1}
@@ -196,7 +199,11 @@ function WatchTab({ stream, activity }: { stream: StreamInfo; activity?: Activit
             setView(v);
           }}
           selection={selection}
-          onSelect={setSelection}
+          onSelect={(r) => {
+            // What is still to come can't be asked for.
+            const last = Date.now() - 1000;
+            setSelection(r && { from: Math.min(r.from, last), to: Math.min(r.to, last) });
+          }}
           onPick={pick}
           position={position}
           horizon={horizon}

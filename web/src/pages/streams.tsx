@@ -219,7 +219,7 @@ function Row({ stream, show, tag }: { stream: StreamInfo; show: "picture" | "liv
       content = <Thumbnail stream={stream.StreamName} fragment={visible && a?.LastFragment?.Durable ? a.LastFragment.FragmentNumber : undefined} />;
       break;
     case "live":
-      if (a) content = a.Sessions.length > 0 ? <Badge color="red">Live · {bits(a.BitsPerSecond)}</Badge> : <Badge>Off</Badge>;
+      if (a) content = a.Sessions.length > 0 ? <span className="nowrap"><Badge color="red">Live · {bits(a.BitsPerSecond)}</Badge></span> : <Badge>Off</Badge>;
       break;
     case "last":
       if (a) {

@@ -1,3 +1,5 @@
+import Alert from "@cloudscape-design/components/alert";
+import Button from "@cloudscape-design/components/button";
 import Container from "@cloudscape-design/components/container";
 import ContentLayout from "@cloudscape-design/components/content-layout";
 import FormField from "@cloudscape-design/components/form-field";
@@ -6,14 +8,69 @@ import Input from "@cloudscape-design/components/input";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import Tabs from "@cloudscape-design/components/tabs";
 import { useState } from "react";
+import { errorText } from "../app";
+import { useLoad } from "../hooks";
 import { Code } from "../parts/code";
 import { useSession } from "../session";
 
+// Whole pages: saved as a file and opened, they play. The players come from where
+// their projects publish them; the console itself loads nothing from there.
+const page = (head: string, body: string) => `<!doctype html>
+<meta charset="utf-8">
+${head}
+${body}
+`;
+const players = [
+  {
+    id: "hls",
+    label: "hls.js",
+    page: (url: string) =>
+      page(
+        `<script src="https://cdn.jsdelivr.net/npm/hls.js@1.7.4/dist/hls.min.js"></script>`,
+        `<video id="video" controls autoplay muted width="960"></video>
+<script>
+  const player = new Hls();
+  player.loadSource("${url}");
+  player.attachMedia(document.getElementById("video"));
+</script>`,
+      ),
+  },
+  {
+    id: "videojs",
+    label: "video.js",
+    page: (url: string) =>
+      page(
+        `<link rel="stylesheet" href="https://cdn.jsdelivr.net/npm/video.js@8.24.1/dist/video-js.min.css">
+<script src="https://cdn.jsdelivr.net/npm/video.js@8.24.1/dist/video.min.js"></script>`,
+        `<video id="video" class="video-js" controls autoplay muted width="960" height="540"></video>
+<script>
+  videojs("video").src({ src: "${url}", type: "application/x-mpegURL" });
+</script>`,
+      ),
+  },
+  {
+    id: "shaka",
+    label: "Shaka",
+    page: (url: string) =>
+      page(
+        `<script src="https://cdn.jsdelivr.net/npm/shaka-player@5.2.12/dist/shaka-player.compiled.js"></script>`,
+        `<video id="video" controls autoplay muted width="960"></video>
+<script>
+  shaka.polyfill.installAll();
+  const player = new shaka.Player();
+  player.attach(document.getElementById("video"))
+    .then(() => player.load("${url}", null, "application/x-mpegurl"));
+</script>`,
+      ),
+  },
+];
+
 /** Commands and pages, filled in with this server's address and the chosen stream. */
 export default function TryIt({ stream: chosen }: { stream?: string }) {
-  const { server } = useSession();
+  const { kvs, server } = useSession();
   const [stream, setStream] = useState(chosen || "my-stream");
   const endpoint = location.origin;
+  const session = useLoad(async () => (await kvs.hls(stream)).url, [kvs, stream]);
   return (
     <ContentLayout header={<Header variant="h1" description="Copy, paste, run. The keys are those of your shell: sluice env prints them.">Try it</Header>}>
       <SpaceBetween size="l">
@@ -79,70 +136,28 @@ for part in answer["Payload"].iter_chunks():
                   />
                 ),
               },
-              { id: "sluice", label: "sluice", content: <Code text={`sluice get ${stream} --from -60s -o out.mkv --endpoint-url ${endpoint}\nsluice tap ${stream} --endpoint-url ${endpoint}`} /> },
+              { id: "sluice", label: "sluice", content: <Code text={`sluice get ${stream} --from -60s --to now -o out.mkv --endpoint-url ${endpoint}\nsluice tap ${stream} --endpoint-url ${endpoint}`} /> },
             ]}
           />
         </Container>
         <Container
           header={
-            <Header variant="h2" description="Ask for a session URL on your server (it needs keys), then give the URL to the page: the URL is all a player needs.">
+            <Header
+              variant="h2"
+              description="A page needs no keys, only the URL of a session, which your own server asks for. Here is one that is good for 12 hours."
+              actions={<Button onClick={session.reload}>New session</Button>}
+            >
               Embed
             </Header>
           }
         >
           <SpaceBetween size="m">
+            {session.error && <Alert type="warning">{errorText(session.error)}</Alert>}
             <Code
               text={`aws kinesis-video-archived-media get-hls-streaming-session-url --endpoint-url ${endpoint} \\
   --stream-name ${stream} --playback-mode LIVE --query HLSStreamingSessionURL --output text`}
             />
-            <Tabs
-              tabs={[
-                {
-                  id: "hls",
-                  label: "hls.js",
-                  content: (
-                    <Code
-                      text={`<video id="video" controls autoplay muted></video>
-<script src="hls.js"></script>
-<script>
-  const player = new Hls();
-  player.loadSource(SESSION_URL);
-  player.attachMedia(document.getElementById("video"));
-</script>`}
-                    />
-                  ),
-                },
-                {
-                  id: "videojs",
-                  label: "video.js",
-                  content: (
-                    <Code
-                      text={`<link rel="stylesheet" href="video-js.css" />
-<video id="video" class="video-js" controls autoplay muted></video>
-<script src="video.js"></script>
-<script>
-  videojs("video").src({ src: SESSION_URL, type: "application/x-mpegURL" });
-</script>`}
-                    />
-                  ),
-                },
-                {
-                  id: "shaka",
-                  label: "Shaka",
-                  content: (
-                    <Code
-                      text={`<video id="video" controls autoplay muted></video>
-<script src="shaka-player.compiled.js"></script>
-<script>
-  shaka.polyfill.installAll();
-  const player = new shaka.Player();
-  player.attach(document.getElementById("video")).then(() => player.load(SESSION_URL));
-</script>`}
-                    />
-                  ),
-                },
-              ]}
-            />
+            <Tabs tabs={players.map((p) => ({ id: p.id, label: p.label, content: <Code text={p.page(session.value ?? "SESSION_URL")} /> }))} />
           </SpaceBetween>
         </Container>
       </SpaceBetween>

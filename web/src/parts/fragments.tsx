@@ -60,7 +60,6 @@ export function Fragments({ stream }: { stream: string }) {
         trackBy="number"
         variant="container"
         stripedRows
-        resizableColumns
         header={
           <Header
             counter={`(${chunks.length})`}
@@ -83,7 +82,6 @@ export function Fragments({ stream }: { stream: string }) {
             id: "number",
             header: "Fragment number",
             isRowHeader: true,
-            minWidth: 220,
             cell: (c) => (
               <Button variant="inline-link" onClick={() => setOpen(c)} ariaLabel={`Fragment ${c.number}`}>
                 <span className="mono">…{c.number.slice(-18)}</span>
@@ -107,7 +105,7 @@ export function Fragments({ stream }: { stream: string }) {
           { id: "frames", header: "Frames", cell: (c) => c.frames.length },
           { id: "size", header: "Size", cell: (c) => bytes(c.bytes) },
           { id: "tracks", header: "Tracks", cell: (c) => c.tracks.map((t) => t.codecID).join(", ") },
-          { id: "tags", header: "Metadata", minWidth: 160, cell: (c) => c.tags.map(([k, v]) => `${k}=${v}`).join(", ") || "–" },
+          { id: "tags", header: "Metadata", cell: (c) => c.tags.map(([k, v]) => `${k}=${v}`).join(", ") || "–" },
         ]}
       />
       {open && <Details stream={stream} chunk={open} onClose={() => setOpen(undefined)} />}

@@ -20,6 +20,7 @@ export function Player({ stream, watch, onTime, seek }: { stream: string; watch:
   const [sound, setSound] = useState("");
   const tell = useRef(onTime);
   tell.current = onTime;
+  const wanted = useRef<number>(undefined); // a moment to go to once it can be
   const id = watch.live ? "live" : `${watch.by} ${watch.from.getTime()} ${watch.to.getTime()}`;
 
   useEffect(() => {
@@ -34,7 +35,11 @@ export function Player({ stream, watch, onTime, seek }: { stream: string; watch:
       setSound("");
       let url: string;
       try {
-        url = await kvs.hls(stream, watch.live ? undefined : watch);
+        const session = await kvs.hls(stream, watch.live ? undefined : watch);
+        url = session.url;
+        if (session.skipped) setSound(`without sound: ${session.skipped}`);
+        // hls.js reads parts as they arrive: a second behind instead of four.
+        if (watch.live && Hls.isSupported()) url += "&LowLatency=1";
       } catch (e) {
         if (gone) return;
         setMessage(errorText(e as Error));
@@ -49,7 +54,9 @@ export function Player({ stream, watch, onTime, seek }: { stream: string; watch:
       }
       player = new Hls({
         // The first picture counts more than a long buffer.
-        liveSyncDurationCount: 2,
+        liveSyncDuration: watch.live ? 1 : undefined,
+        liveMaxLatencyDuration: watch.live ? 6 : undefined,
+        maxLiveSyncPlaybackRate: 1.1,
         maxBufferLength: 20,
         backBufferLength: 60,
         enableWorker: false,
@@ -80,6 +87,11 @@ export function Player({ stream, watch, onTime, seek }: { stream: string; watch:
     const clock = setInterval(() => {
       const at = hls.current?.playingDate?.getTime();
       if (at !== undefined) {
+        if (wanted.current !== undefined && element.readyState >= HTMLMediaElement.HAVE_CURRENT_DATA) {
+          element.currentTime += (wanted.current - at) / 1000;
+          wanted.current = undefined;
+          return;
+        }
         setTime(at);
         tell.current?.(at);
       }
@@ -98,9 +110,14 @@ export function Player({ stream, watch, onTime, seek }: { stream: string; watch:
   useEffect(() => {
     const element = video.current;
     const at = hls.current?.playingDate?.getTime();
-    if (seek === undefined || !element || at === undefined) return;
-    element.currentTime += (seek - at) / 1000;
+    if (seek === undefined || !element) return;
+    // The session that holds the moment may be on its way; the clock goes there.
+    if (watch.live || at === undefined || at < watch.from.getTime() || at > watch.to.getTime()) wanted.current = seek;
+    else element.currentTime += (seek - at) / 1000;
   }, [seek]);
+  useEffect(() => {
+    if (watch.live) wanted.current = undefined;
+  }, [watch.live]);
 
   return (
     <div className="player">
