@@ -395,9 +395,14 @@ func (o *opened) keep(f *frag) {
 	}
 }
 
+// fragCost is what a fragment in the tail holds beside its bytes and frames:
+// itself, its ticket and what of its blocks is not used (measured with fragments
+// of 60 bytes: 1.2 KB).
+const fragCost = 1 << 10
+
 // cost is what a fragment in the tail holds, in bytes.
 func (f *frag) cost() int64 {
-	return f.size + int64(len(f.frames))*entryCost + 512
+	return f.size + int64(len(f.frames))*entryCost + fragCost
 }
 
 // record is what the store gets of a sealed fragment.
