@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 )
 
@@ -35,6 +36,10 @@ func (c Credentials) check() error {
 	}
 	return nil
 }
+
+// hasModes is whether files have permissions that say who may read them; on
+// Windows access lists do, which the data directory inherits.
+const hasModes = runtime.GOOS != "windows"
 
 // LoadRoot finds the root keys: in the environment, else in RootFile in dir,
 // which is made when it is not there, readable by its owner alone. reset makes
@@ -75,7 +80,7 @@ func readRoot(path string) (Credentials, error) {
 	if err != nil {
 		return c, err
 	}
-	if mode := info.Mode().Perm(); mode&0o077 != 0 {
+	if mode := info.Mode().Perm(); hasModes && mode&0o077 != 0 {
 		return c, fmt.Errorf("%s: mode %04o lets others read the root keys; remedy: chmod 600 %s, and --reset-root-key if someone may have read them", path, mode, path)
 	}
 	if info.Size() > 4096 {
@@ -122,6 +127,9 @@ func writeRoot(path string, c Credentials) (err error) {
 	d, err := os.Open(filepath.Dir(path))
 	if err != nil {
 		return err
+	}
+	if !hasModes {
+		return d.Close() // Windows does not sync directories
 	}
 	return errors.Join(d.Sync(), d.Close())
 }

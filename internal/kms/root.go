@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 )
 
@@ -94,6 +95,10 @@ func ParseRootKey(text, from string) (RootKey, error) {
 	return r, nil
 }
 
+// hasModes is whether files have permissions that say who may read them; on
+// Windows access lists do, which the data directory inherits.
+const hasModes = runtime.GOOS != "windows"
+
 // LoadRootKey reads the key file at path, which nobody but its owner may be
 // able to read. Without one it makes it (mode 0600, durable before it returns)
 // when create is set, and else returns ErrNoRootKey.
@@ -127,7 +132,7 @@ func readRootKey(path string, private bool) (RootKey, error) {
 	if !st.Mode().IsRegular() {
 		return RootKey{}, fmt.Errorf("root key: %s is not a regular file", path)
 	}
-	if mode := st.Mode().Perm(); private && mode&0o077 != 0 {
+	if mode := st.Mode().Perm(); private && hasModes && mode&0o077 != 0 {
 		return RootKey{}, fmt.Errorf("root key: %s has mode %04o, others can reach it: chmod 600 %s", path, mode, path)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, 4096))
@@ -160,6 +165,9 @@ func writeRootKey(path string, r RootKey) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
+	}
+	if !hasModes {
+		return d.Close() // Windows does not sync directories
 	}
 	return errors.Join(d.Sync(), d.Close())
 }
