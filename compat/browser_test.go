@@ -22,6 +22,7 @@ import (
 	"github.com/sluicevideo/sluice/internal/mediatest"
 	"github.com/sluicevideo/sluice/internal/sluicetest"
 	"github.com/sluicevideo/sluice/kvsapi"
+	"github.com/sluicevideo/sluice/mkv"
 	"github.com/sluicevideo/sluice/producer"
 )
 
@@ -35,9 +36,10 @@ type playerCase struct {
 	Seconds  int            `json:"seconds"`
 	Duration float64        `json:"duration,omitempty"` // of a recording, seconds
 	Sound    bool           `json:"sound"`
-	Seeks    [][2]float64   `json:"seeks,omitempty"`   // time, picture number
-	Begin    *int64         `json:"begin,omitempty"`   // when the camera played picture 0, ms
-	Latency  int            `json:"latency,omitempty"` // ms, at most, in the middle
+	Seeks    [][2]float64   `json:"seeks,omitempty"`    // time, picture number
+	Begin    *int64         `json:"begin,omitempty"`    // when the camera played picture 0, ms
+	Latency  int            `json:"latency,omitempty"`  // ms, at most, in the middle
+	Patience int            `json:"patience,omitempty"` // seconds that the picture may stand; 3
 }
 
 // TestPlayers plays recordings and a live camera with hls.js, video.js and
@@ -59,6 +61,7 @@ func TestPlayers(t *testing.T) {
 	}
 	s := sluicetest.Start(t)
 	cases := append(recordedCases(t, s), liveCases(t, s, seconds)...)
+	cases = append(cases, cutCase(t, s, max(seconds, 25)))
 	if only := os.Getenv("SLUICE_PLAYER_CASE"); only != "" {
 		var some []playerCase
 		for _, c := range cases {
@@ -245,4 +248,85 @@ func liveCases(t *testing.T, s *sluicetest.Server, seconds int) []playerCase {
 		{Name: "live shaka HLS", Player: "shaka", URL: producerClock, Live: true, Seconds: seconds, Sound: true, Begin: &begin},
 		{Name: "live shaka DASH", Player: "shaka", URL: dash, Live: true, Seconds: seconds, Sound: true, Begin: &begin},
 	}
+}
+
+// cutCase is a camera whose connection breaks in the middle of a fragment each ten
+// seconds, and comes back a second later: whoever has loaded parts of the fragment
+// that never became one plays on.
+func cutCase(t *testing.T, s *sluicetest.Server, seconds int) playerCase {
+	t.Helper()
+	const name = "cut"
+	c := s.Client()
+	if _, err := c.Control().CreateStream(t.Context(), &kinesisvideo.CreateStreamInput{StreamName: aws.String(name), DataRetentionInHours: aws.Int32(24)}); err != nil {
+		t.Fatal(err)
+	}
+	tracks, frames, err := demo.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for ctx.Err() == nil {
+			cutSession(ctx, c, name, tracks, frames)
+			sleep(ctx, time.Second)
+		}
+	}()
+	t.Cleanup(func() { cancel(); <-ended })
+	for {
+		u, err := c.GetHLSStreamingSessionURL(t.Context(), &kvsapi.HLSInput{Stream: sluice.StreamRef{Name: name}, Clock: sluice.ProducerClock, Expires: time.Hour})
+		if err == nil {
+			return playerCase{Name: "live hls.js low latency, camera cut off", Player: "hls.js", URL: u + "&LowLatency=1", Live: true, Seconds: seconds, Sound: true, Patience: 8}
+		}
+		sleep(t.Context(), 200*time.Millisecond)
+		if t.Context().Err() != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-ctx.Done():
+	}
+}
+
+// cutSession sends the clip by the clock, and breaks off half a second into the
+// fragment that would come next.
+func cutSession(ctx context.Context, c *kvsapi.Client, name string, tracks []sluice.Track, frames []sluice.Frame) {
+	r, w := io.Pipe()
+	session, err := c.PutMedia(ctx, &kvsapi.PutMediaInput{Stream: sluice.StreamRef{Name: name}, Body: r})
+	if err != nil {
+		return
+	}
+	defer session.Close()
+	go func() {
+		for {
+			if _, err := session.Next(); err != nil {
+				return
+			}
+		}
+	}()
+	b := mkv.AppendTracks(mkv.AppendInfo(mkv.AppendSegment(mkv.AppendHeader(nil)), mkv.Info{}), tracks)
+	var cluster time.Duration
+	begin := time.Now().Truncate(time.Millisecond)
+	for _, f := range frames {
+		if f.Timecode > 9500*time.Millisecond {
+			break
+		}
+		sleep(ctx, time.Until(begin.Add(f.Timecode)))
+		if f.Track == 1 && f.Key {
+			cluster = f.Timecode.Truncate(time.Millisecond)
+			b = mkv.AppendCluster(b, uint64(begin.Add(cluster).UnixMilli()))
+		}
+		f.Key = f.Key && f.Track == 1
+		b = mkv.AppendSimpleBlock(b, int16((f.Timecode - cluster).Milliseconds()), &f)
+		if _, err := w.Write(b); err != nil {
+			return
+		}
+		b = b[:0]
+	}
+	w.CloseWithError(errors.New("cut off"))
 }
