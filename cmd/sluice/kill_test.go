@@ -119,6 +119,8 @@ type writer struct {
 
 	faulty bool          // its network is: ERROR is no news, and what was under way may come late
 	pace   time.Duration // between fragments; 0: as fast as they are taken
+	most   int           // fragments of a session, which then ends properly; 0: any number
+	failed []sluice.Ack  // ERROR acknowledgements
 	acked  chan struct{} // gets one for each PERSISTED, unless it is full; may be nil
 }
 
@@ -141,7 +143,11 @@ func (w *writer) write(t *testing.T, ctx context.Context, c *kvsapi.Client) {
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		_, err := media.Write(w.cam.Header())
-		for err == nil {
+		for n := 0; err == nil; n++ {
+			if n == w.most && n > 0 {
+				media.Close()
+				return
+			}
 			at := w.next
 			w.next += w.cam.Length().Milliseconds()
 			_, err = media.Write(w.cam.Fragment(int(at), at))
@@ -168,7 +174,7 @@ func (w *writer) write(t *testing.T, ctx context.Context, c *kvsapi.Client) {
 			default:
 			}
 		case sluice.AckError:
-			if !w.faulty {
+			if w.failed = append(w.failed, a); !w.faulty {
 				t.Errorf("%s: %v", w.stream, a)
 			}
 		}

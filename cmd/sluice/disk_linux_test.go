@@ -1,0 +1,81 @@
+package main_test
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sluicevideo/sluice"
+	"github.com/sluicevideo/sluice/internal/sluicetest"
+)
+
+// TestDiskFull fills a file system of its own. The camera waits, then learns
+// which fragment was not kept; what was kept is read meanwhile; and when the
+// disk grows, cameras that come back are served again without any help.
+func TestDiskFull(t *testing.T) {
+	t.Parallel()
+	disk := t.TempDir()
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", 0, "size=96m"); err != nil {
+		t.Skip("mounting a file system is not permitted")
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(disk, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	p := start(t, filepath.Join(disk, "data"))
+	c := p.client()
+	w := newWriter("cam", sluicetest.Camera{Frames: 4, Size: 250 << 10, Every: 100 * time.Millisecond})
+	w.faulty = true
+	create(t, c, "cam")
+	w.write(t, t.Context(), c) // until the session ends
+	kept := len(w.persisted)
+	if len(w.failed) != 1 || kept < 20 {
+		t.Fatalf("%d fragments acknowledged, then %v", kept, w.failed)
+	}
+	full := w.failed[0]
+	t.Logf("%d fragments of 1 MB kept on a disk of 96 MiB, then %v", kept, full)
+	if full.Code != sluice.ArchivalError || !full.HasTimecode || full.Number == (sluice.FragmentNumber{}) {
+		t.Errorf("%v: want %v with the fragment's timecode and number", full, sluice.ArchivalError)
+	}
+	if _, ok := w.persisted[full.Number]; ok {
+		t.Errorf("fragment %v was PERSISTED and then refused", full.Number)
+	}
+	if room := p.debug("/debug/store"); !strings.Contains(room, "room_bytes") {
+		t.Error(room)
+	}
+	w.verify(t, c)
+	w.readAll(t, c)
+	// A camera that comes while it is full is told, not kept waiting for ever.
+	w.failed, w.most = nil, 3
+	w.write(t, t.Context(), c)
+	if len(w.failed) != 1 || w.failed[0].Code != sluice.ArchivalError || len(w.persisted) != kept {
+		t.Errorf("on a full disk: %d more fragments, %v", len(w.persisted)-kept, w.failed)
+	}
+
+	if err := syscall.Mount("tmpfs", disk, "tmpfs", syscall.MS_REMOUNT, "size=192m"); err != nil {
+		t.Fatal(err)
+	}
+	w.failed, w.most = nil, 10
+	for stuck := time.After(time.Minute); ; {
+		w.write(t, t.Context(), c)
+		if len(w.persisted) >= kept+10 {
+			break
+		}
+		select {
+		case <-stuck:
+			t.Fatalf("the disk has room again: %d more fragments, %v", len(w.persisted)-kept, w.failed)
+		default:
+		}
+	}
+	w.verify(t, c)
+	w.readAll(t, c)
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	if code := p.end(); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	t.Log(fmt.Sprint(len(w.persisted)), "fragments acknowledged, 0 lost")
+}
