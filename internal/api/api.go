@@ -195,7 +195,7 @@ func (a *API) serve(c *Call, w http.ResponseWriter, r *http.Request) error {
 	if c.Op.Stream != nil {
 		c.Ref = c.Op.Stream(c)
 	}
-	if c.Op.Auth == Signature && c.Op.Action != "" {
+	if c.Op.Auth == Signature && c.Op.Action != "" && (c.Op.Own == nil || !c.Op.Own(c)) {
 		if err := c.Authorize(r.Context(), c.Op.Action); err != nil {
 			return err
 		}

@@ -45,6 +45,10 @@ func (a *API) iamRows() []Operation {
 		case "GetCallerIdentity":
 			o.Doc = "Any caller may ask, whatever the policies say."
 		}
+		if action.Name == "SimulatePrincipalPolicy" {
+			o.Own = func(c *Call) bool { return c.Identity.ARN != "" && c.Form.Get("PolicySourceArn") == c.Identity.ARN }
+			o.Doc = "Who asks about itself needs no permission. " + o.Doc
+		}
 		rows = append(rows, o)
 	}
 	return rows

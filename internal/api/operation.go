@@ -82,6 +82,10 @@ type Operation struct {
 	// is "*".
 	Resource func(*Call) string
 
+	// Own reports whether a call is about the caller alone, so that no policy is
+	// asked; nil: never.
+	Own func(*Call) bool
+
 	// Exactly one of JSON and Raw serves the call; none means that the
 	// operation is known and not served by this version.
 	//

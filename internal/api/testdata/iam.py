@@ -130,7 +130,7 @@ assert [x["PolicyName"] for x in iam.list_policies(Scope="Local")["Policies"]] =
 assert len(iam.list_policies(OnlyAttached=True)["Policies"]) == 2
 assert sum(len(x["Policies"]) for x in iam.get_paginator("list_policies").paginate(PaginationConfig={"PageSize": 1})) == 4
 version = iam.get_policy_version(PolicyArn=aws[1]["Arn"], VersionId="v1")["PolicyVersion"]
-assert version["IsDefaultVersion"] and version["Document"]["Statement"][0]["Action"] == "kinesisvideo:*", version
+assert version["IsDefaultVersion"] and version["Document"]["Statement"][0]["Action"] == ["kinesisvideo:*", "sluice:*"], version
 assert [v["VersionId"] for v in iam.list_policy_versions(PolicyArn=p["Arn"])["Versions"]] == ["v1"]
 fails("EntityAlreadyExists", 409, iam.create_policy, PolicyName=p["PolicyName"], PolicyDocument=json.dumps(ANY))
 fails("DeleteConflict", 409, iam.delete_policy, PolicyArn=p["Arn"])

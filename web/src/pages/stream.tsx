@@ -34,6 +34,7 @@ export default function Stream({ name, tab, go }: { name: string; tab?: string; 
   const activity = useLoad((signal) => kvs.activity(name, signal), [name]);
   const [deleting, setDeleting] = useState(false);
   useEvery(2000, activity.reload);
+  const mayDelete = useMay("kinesisvideo:DeleteStream", info.value?.StreamARN ?? "");
 
   if (info.error && !info.value) {
     return (
@@ -58,7 +59,9 @@ export default function Stream({ name, tab, go }: { name: string; tab?: string; 
           actions={
             <SpaceBetween direction="horizontal" size="xs">
               <Button href={`#/try-it/${encodeURIComponent(name)}`}>Embed and try</Button>
-              <Button onClick={() => setDeleting(true)}>Delete</Button>
+              <Button disabled={!!mayDelete} disabledReason={mayDelete} onClick={() => setDeleting(true)}>
+                Delete
+              </Button>
             </SpaceBetween>
           }
         >
@@ -104,6 +107,7 @@ function WatchTab({ stream, activity }: { stream: StreamInfo; activity?: Activit
   const [by, setBy] = useState<By>("SERVER_TIMESTAMP");
   const [watch, setWatch] = useState<Watch>({ live: true });
   const [view, setView] = useState<Range>(() => endingNow(15 * 60_000));
+  const [zoom, setZoom] = useState<string | null>("15"); // null: by hand
   const [following, setFollowing] = useState(true);
   const [selection, setSelection] = useState<Range>();
   const [position, setPosition] = useState<number>();
@@ -127,7 +131,15 @@ function WatchTab({ stream, activity }: { stream: StreamInfo; activity?: Activit
   };
   return (
     <SpaceBetween size="m">
-      <Player stream={stream.StreamName} watch={watch} onTime={setPosition} seek={seek} />
+      <Player
+        stream={stream.StreamName}
+        watch={watch}
+        onTime={setPosition}
+        seek={seek}
+        onEnd={() => {
+          if (!watch.live && !watch.range) pick(watch.to.getTime()); // there is more by now
+        }}
+      />
       <Container
         header={
           <Header
@@ -145,15 +157,17 @@ function WatchTab({ stream, activity }: { stream: StreamInfo; activity?: Activit
                   ]}
                 />
                 <SegmentedControl
-                  selectedId={null}
+                  selectedId={zoom}
                   label="Zoom"
                   onChange={(e) => {
+                    setZoom(e.detail.selectedId);
                     const span = Number(e.detail.selectedId) * 60_000;
                     const end = (view.from + view.to) / 2 + span / 2;
                     setView(following || end > Date.now() ? endingNow(span) : { from: end - span, to: end });
                   }}
                   options={[
                     { id: "5", text: "5 min" },
+                    { id: "15", text: "15 min" },
                     { id: "60", text: "1 h" },
                     { id: "1440", text: "1 day" },
                     { id: "10080", text: "1 week" },
@@ -190,12 +204,14 @@ function WatchTab({ stream, activity }: { stream: StreamInfo; activity?: Activit
           </Header>
         }
       >
-        <Timeline
+        <SpaceBetween size="s">
+          <Timeline
           stream={stream.StreamName}
           by={by}
           view={view}
           onView={(v) => {
             setFollowing(false);
+            if (Math.abs(v.to - v.from - (view.to - view.from)) > 1) setZoom(null);
             setView(v);
           }}
           selection={selection}
@@ -213,10 +229,11 @@ function WatchTab({ stream, activity }: { stream: StreamInfo; activity?: Activit
             stream={stream.StreamName}
             by={by}
             range={selection}
-            onPlay={() => setWatch({ live: false, by, from: new Date(selection.from), to: new Date(Math.min(selection.to, Date.now() - 1000)) })}
+            onPlay={() => setWatch({ live: false, by, from: new Date(selection.from), to: new Date(selection.to), range: true })}
             onClear={() => setSelection(undefined)}
           />
         )}
+        </SpaceBetween>
       </Container>
       <Facts stream={stream} activity={activity} />
     </SpaceBetween>

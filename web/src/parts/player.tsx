@@ -5,13 +5,15 @@ import { errorText } from "../app";
 import { useSession } from "../session";
 import { day } from "../text";
 
-export type Watch = { live: true } | { live: false; by: By; from: Date; to: Date };
+/** range says that the end was chosen: playing stops there. */
+export type Watch = { live: true } | { live: false; by: By; from: Date; to: Date; range?: boolean };
 
 /**
  * Player plays live, or a range on demand, by a session URL like any other player's. It shows the
  * producer's time of the picture and how far behind now it is; when there is no picture it says why.
  */
-export function Player({ stream, watch, onTime, seek }: { stream: string; watch: Watch; onTime?: (ms: number) => void; seek?: number }) {
+export function Player(props: { stream: string; watch: Watch; onTime?: (ms: number) => void; onEnd?: () => void; seek?: number }) {
+  const { stream, watch, onTime, seek } = props;
   const { kvs } = useSession();
   const video = useRef<HTMLVideoElement>(null);
   const hls = useRef<Hls>(null);
@@ -121,7 +123,7 @@ export function Player({ stream, watch, onTime, seek }: { stream: string; watch:
 
   return (
     <div className="player">
-      <video ref={video} controls playsInline muted={watch.live} aria-label={`Video of ${stream}`} />
+      <video ref={video} controls playsInline muted={watch.live} onEnded={props.onEnd} aria-label={`Video of ${stream}`} />
       <div className="player-badge" aria-hidden="true">
         {watch.live && time !== undefined && !message && <span className="live">LIVE</span>}
         {time !== undefined && !message && <span data-testid="clock">{day(time)}</span>}
