@@ -114,6 +114,7 @@ type writer struct {
 	cam       sluicetest.Camera
 	next      int64
 	last      sluice.FragmentNumber           // the highest it was told, whatever became of it
+	mu        sync.Mutex                      // guards persisted while it writes
 	persisted map[sluice.FragmentNumber]int64 // number -> timecode
 	checked   map[sluice.FragmentNumber]bool  // has been read back, equal
 
@@ -168,7 +169,9 @@ func (w *writer) write(t *testing.T, ctx context.Context, c *kvsapi.Client) {
 			}
 			w.last = a.Number
 		case sluice.AckPersisted:
+			w.mu.Lock()
 			w.persisted[a.Number] = a.Timecode
+			w.mu.Unlock()
 			select {
 			case w.acked <- struct{}{}:
 			default:
