@@ -163,9 +163,14 @@ func TestAudioAndVideo(t *testing.T) {
 				c.name, ref, c.video, c.audio))
 			got, want := stored(t, srv, c.name), file(t, ref)
 			same(t, "pictures", got.of(true), want.of(true), c.exact)
-			same(t, "sound", got.of(false), want.of(false), c.exact)
-			gap := func(m media) time.Duration { return m.of(false)[0].pts.Sub(m.of(true)[0].pts) }
-			if d := (gap(got) - gap(want)).Abs(); d > 20*time.Millisecond {
+			// A fragment begins with a key frame: sound before the first has no place.
+			sound := want.of(false)
+			for len(sound) > 0 && sound[0].pts.Before(want.of(true)[0].pts) {
+				sound = sound[1:]
+			}
+			same(t, "sound", got.of(false), sound, c.exact)
+			gap := func(sound, pictures []frame) time.Duration { return sound[0].pts.Sub(pictures[0].pts) }
+			if d := (gap(got.of(false), got.of(true)) - gap(sound, want.of(true))).Abs(); d > 20*time.Millisecond {
 				t.Errorf("sound is %v off", d)
 			}
 			if len(got.of(true)) != c.frames {

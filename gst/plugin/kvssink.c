@@ -447,6 +447,8 @@ static GstPad *request_new_pad(GstElement *element, GstPadTemplate *template, co
   tell_pads(self);
 
   pad = g_object_new(kvs_pad_get_type(), "name", is_video ? "video_0" : "audio_0", "direction", GST_PAD_SINK, "template", template, NULL);
+  /* Depayloaders don't know the size of a picture, which the template asks for. */
+  GST_PAD_SET_ACCEPT_INTERSECT(GST_PAD(pad));
   pad->is_video = is_video;
   pad->track = is_video ? 1 : 2;
   gst_pad_set_chain_function(GST_PAD(pad), chain);
