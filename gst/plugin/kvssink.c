@@ -22,6 +22,7 @@ typedef struct {
   GCond changed; /* paused, stopping, and flushing of the pads */
   guint64 sink;  /* 0: closed */
   gboolean anchored;
+  gboolean flushed; /* running time begins anew, and the pipeline's clock goes on */
   GstClockTimeDiff anchor; /* wall clock at running time 0, ns since the epoch */
   guint pads, ended;
   gint audio, video; /* pads of each kind: at most one */
@@ -117,8 +118,8 @@ static void on_event(void *user, int kind, const char *text) {
       const char *message = gst_structure_get_string(s, "message");
       gst_structure_get_uint(s, "status", &status);
       gst_structure_get_boolean(s, "final", &final);
-      g_signal_emit(self, signals[SIGNAL_ERROR], 0, (guint64)status);
-      if (final) {
+      if (final) { /* programs end on the signal: what passes is a warning */
+        g_signal_emit(self, signals[SIGNAL_ERROR], 0, (guint64)status);
         g_mutex_lock(&self->lock);
         self->failed = TRUE;
         g_mutex_unlock(&self->lock);
@@ -149,7 +150,7 @@ static void on_event(void *user, int kind, const char *text) {
 static GstClockTimeDiff anchor_now(KvsSink *self, GstClockTimeDiff running) {
   GstClockTimeDiff now = g_get_real_time() * GST_USECOND, at = running;
   GstClock *clock = gst_element_get_clock(GST_ELEMENT(self));
-  if (clock != NULL && self->playing) {
+  if (clock != NULL && self->playing && !self->flushed) {
     GstClockTimeDiff current = GST_CLOCK_DIFF(gst_element_get_base_time(GST_ELEMENT(self)), gst_clock_get_time(clock));
     /* A file that is read faster than it plays is ahead of the clock. */
     if (ABS(current - running) < 10 * (GstClockTimeDiff)GST_SECOND) at = current;
@@ -373,6 +374,7 @@ static gboolean event(GstPad *gstpad, GstObject *parent, GstEvent *e) {
       g_mutex_lock(&self->lock);
       pad->flushing = FALSE;
       self->anchored = FALSE;
+      gst_event_parse_flush_stop(e, &self->flushed);
       if (pad->eos) {
         pad->eos = FALSE;
         self->ended--;
@@ -408,13 +410,25 @@ static gboolean event(GstPad *gstpad, GstObject *parent, GstEvent *e) {
   return ok;
 }
 
-/* Metadata may also be given to the element itself. */
+/* send_event takes what a program sends to the element itself: metadata, and what
+ * has to go upstream, such as seeks and the latency. */
 static gboolean send_event(GstElement *element, GstEvent *e) {
   KvsSink *self = KVS_SINK(element);
   if ((GST_EVENT_TYPE(e) == GST_EVENT_CUSTOM_DOWNSTREAM || GST_EVENT_TYPE(e) == GST_EVENT_CUSTOM_DOWNSTREAM_OOB || GST_EVENT_TYPE(e) == GST_EVENT_CUSTOM_BOTH) &&
       gst_event_get_structure(e) != NULL && custom(self, gst_event_get_structure(e))) {
     gst_event_unref(e);
     return TRUE;
+  }
+  if (GST_EVENT_IS_UPSTREAM(e) && !GST_EVENT_IS_DOWNSTREAM(e)) {
+    GList *pads = NULL;
+    gboolean ok = FALSE, all = GST_EVENT_TYPE(e) == GST_EVENT_LATENCY;
+    GST_OBJECT_LOCK(element);
+    for (GList *l = element->sinkpads; l != NULL; l = l->next) pads = g_list_append(pads, gst_object_ref(l->data));
+    GST_OBJECT_UNLOCK(element);
+    for (GList *l = pads; l != NULL && (all || !ok); l = l->next) ok = gst_pad_push_event(GST_PAD(l->data), gst_event_ref(e)) || ok;
+    g_list_free_full(pads, gst_object_unref);
+    gst_event_unref(e);
+    return ok;
   }
   return GST_ELEMENT_CLASS(kvs_sink_parent_class)->send_event(element, e);
 }
@@ -547,7 +561,7 @@ static void run(KvsSink *self, gboolean playing, gboolean stopping) {
   self->playing = playing;
   self->paused = !playing && !stopping;
   self->stopping = stopping;
-  if (!playing) self->anchored = FALSE;
+  if (!playing) self->anchored = self->flushed = FALSE;
   g_cond_broadcast(&self->changed);
   g_mutex_unlock(&self->lock);
 }
@@ -564,7 +578,7 @@ static GstStateChangeReturn change_state(GstElement *element, GstStateChange tra
       self->core->sink_unblock(handle(self), FALSE);
       g_mutex_lock(&self->lock);
       self->ended = 0;
-      self->paused = self->playing = self->stopping = self->anchored = FALSE;
+      self->paused = self->playing = self->stopping = self->anchored = self->flushed = FALSE;
       GST_OBJECT_LOCK(element);
       for (GList *l = element->sinkpads; l != NULL; l = l->next) ((KvsPad *)l->data)->eos = ((KvsPad *)l->data)->flushing = FALSE;
       GST_OBJECT_UNLOCK(element);

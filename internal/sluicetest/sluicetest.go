@@ -53,7 +53,10 @@ func (s *Server) start() {
 	fs := pflag.NewFlagSet("server", pflag.ContinueOnError)
 	loader := config.NewLoader(fs, nil)
 	// Quiet goes first, so that a test can ask for more.
-	args := append([]string{"--log-level=warn", "--listen=127.0.0.1:0", "--listen-tls=127.0.0.1:0", "--debug-listen=127.0.0.1:0", "--data=" + s.Data}, s.args...)
+	args := append([]string{"--log-level=warn", "--listen-tls=127.0.0.1:0", "--debug-listen=127.0.0.1:0", "--data=" + s.Data}, s.args...)
+	if !has(s.args, "listen") {
+		args = append(args, "--listen=127.0.0.1:0")
+	}
 	if !has(args, "tls-self-signed") && !has(args, "tls-cert") {
 		args = append(args, "--listen-tls=off")
 	}
@@ -111,7 +114,7 @@ func (s *Server) Stop() {
 }
 
 // Restart stops the server and starts another on the same data. Ports and with
-// them Endpoint change.
+// them Endpoint change, unless --listen was given.
 func (s *Server) Restart() {
 	s.t.Helper()
 	s.Stop()
