@@ -66,6 +66,7 @@ var layers = map[string]struct {
 	"internal/config":        {5, "s"},
 	"internal/demo":          {5, "c"},
 	"internal/bridge":        {5, "c"},
+	"internal/bench":         {5, "c"},
 	"internal/console":       {6, "s"},
 	"internal/server":        {7, "s"},
 	"internal/sluicetest":    {8, "*"},
