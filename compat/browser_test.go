@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"iter"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -20,6 +21,7 @@ import (
 	"github.com/sluicevideo/sluice"
 	"github.com/sluicevideo/sluice/internal/demo"
 	"github.com/sluicevideo/sluice/internal/mediatest"
+	"github.com/sluicevideo/sluice/internal/mux/muxtest"
 	"github.com/sluicevideo/sluice/internal/sluicetest"
 	"github.com/sluicevideo/sluice/kvsapi"
 	"github.com/sluicevideo/sluice/mkv"
@@ -38,6 +40,7 @@ type playerCase struct {
 	Sound    bool           `json:"sound"`
 	Seeks    [][2]float64   `json:"seeks,omitempty"`    // time, picture number
 	Begin    *int64         `json:"begin,omitempty"`    // when the camera played picture 0, ms
+	Loop     int            `json:"loop,omitempty"`     // length of the camera's clip, ms; 10240
 	Latency  int            `json:"latency,omitempty"`  // ms, at most, in the middle
 	Patience int            `json:"patience,omitempty"` // seconds that the picture may stand; 3
 }
@@ -62,6 +65,7 @@ func TestPlayers(t *testing.T) {
 	s := sluicetest.Start(t)
 	cases := append(recordedCases(t, s), liveCases(t, s, seconds)...)
 	cases = append(cases, cutCase(t, s, max(seconds, 25)))
+	cases = append(cases, secondCases(t, s, seconds)...)
 	if only := os.Getenv("SLUICE_PLAYER_CASE"); only != "" {
 		var some []playerCase
 		for _, c := range cases {
@@ -296,6 +300,24 @@ func sleep(ctx context.Context, d time.Duration) {
 // cutSession sends the clip by the clock, and breaks off half a second into the
 // fragment that would come next.
 func cutSession(ctx context.Context, c *kvsapi.Client, name string, tracks []sluice.Track, frames []sluice.Frame) {
+	var some []sluice.Frame
+	for _, f := range frames {
+		if f.Timecode <= 9500*time.Millisecond {
+			some = append(some, f)
+		}
+	}
+	sendByClock(ctx, c, name, tracks, time.Now().Truncate(time.Millisecond), func(yield func(sluice.Frame) bool) {
+		for _, f := range some {
+			if !yield(f) {
+				return
+			}
+		}
+	})
+}
+
+// sendByClock is one PutMedia session whose frames go out when their time, counted
+// from begin, has come. It is broken off at the end.
+func sendByClock(ctx context.Context, c *kvsapi.Client, name string, tracks []sluice.Track, begin time.Time, frames iter.Seq[sluice.Frame]) {
 	r, w := io.Pipe()
 	session, err := c.PutMedia(ctx, &kvsapi.PutMediaInput{Stream: sluice.StreamRef{Name: name}, Body: r})
 	if err != nil {
@@ -311,12 +333,11 @@ func cutSession(ctx context.Context, c *kvsapi.Client, name string, tracks []slu
 	}()
 	b := mkv.AppendTracks(mkv.AppendInfo(mkv.AppendSegment(mkv.AppendHeader(nil)), mkv.Info{}), tracks)
 	var cluster time.Duration
-	begin := time.Now().Truncate(time.Millisecond)
-	for _, f := range frames {
-		if f.Timecode > 9500*time.Millisecond {
+	for f := range frames {
+		sleep(ctx, time.Until(begin.Add(f.Timecode)))
+		if ctx.Err() != nil {
 			break
 		}
-		sleep(ctx, time.Until(begin.Add(f.Timecode)))
 		if f.Track == 1 && f.Key {
 			cluster = f.Timecode.Truncate(time.Millisecond)
 			b = mkv.AppendCluster(b, uint64(begin.Add(cluster).UnixMilli()))
@@ -329,4 +350,65 @@ func cutSession(ctx context.Context, c *kvsapi.Client, name string, tracks []slu
 		b = b[:0]
 	}
 	w.CloseWithError(errors.New("cut off"))
+}
+
+// secondCases watch a camera with fragments of one second, the clip encoded anew:
+// what latency is measured by. With SLUICE_PLAYER_LATENCY, for a machine that does
+// nothing else, it is held against the targets.
+func secondCases(t *testing.T, s *sluicetest.Server, seconds int) []playerCase {
+	t.Helper()
+	if _, err := exec.LookPath("ffmpeg"); err != nil {
+		t.Skip("ffmpeg is not installed")
+	}
+	const name, loop = "second", 10 * time.Second
+	path := filepath.Join(t.TempDir(), "second.mkv")
+	out, err := exec.CommandContext(t.Context(), "ffmpeg", "-nostdin", "-loglevel", "error", "-i", "../internal/demo/clip.mkv", "-map", "0:v", "-frames:v", "250",
+		"-c:v", "libx264", "-profile:v", "main", "-preset", "veryfast", "-bf", "0", "-g", "25", "-keyint_min", "25", "-sc_threshold", "0", "-b:v", "2M", "-maxrate", "2M", "-bufsize", "2M", path).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	header, fragments := muxtest.Read(t, path)
+	var frames []sluice.Frame
+	for i := range fragments {
+		for _, e := range fragments[i].Frames {
+			f := e.Frame(fragments[i].Bytes[e.Offset : e.Offset+e.Size])
+			f.Timecode = time.Duration(len(frames)) * 40 * time.Millisecond
+			frames = append(frames, f)
+		}
+	}
+	c := s.Client()
+	if _, err := c.Control().CreateStream(t.Context(), &kinesisvideo.CreateStreamInput{StreamName: aws.String(name), DataRetentionInHours: aws.Int32(24)}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan struct{})
+	begin := time.Now().Truncate(time.Millisecond)
+	go func() {
+		defer close(ended)
+		sendByClock(ctx, c, name, header.Tracks, begin, func(yield func(sluice.Frame) bool) {
+			for round := time.Duration(0); ; round += loop {
+				for _, f := range frames {
+					f.Timecode += round
+					if !yield(f) {
+						return
+					}
+				}
+			}
+		})
+	}()
+	t.Cleanup(func() { cancel(); <-ended })
+	sleep(t.Context(), 6*time.Second)
+	u, err := c.GetHLSStreamingSessionURL(t.Context(), &kvsapi.HLSInput{Stream: sluice.StreamRef{Name: name}, Clock: sluice.ProducerClock, Expires: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ms := begin.UnixMilli()
+	cases := []playerCase{
+		{Name: "second hls.js HLS", Player: "hls.js", URL: u, Live: true, Seconds: seconds, Begin: &ms, Loop: int(loop.Milliseconds())},
+		{Name: "second hls.js low latency", Player: "hls.js", URL: u + "&LowLatency=1", Options: map[string]any{"maxLiveSyncPlaybackRate": 1.5}, Live: true, Seconds: seconds, Begin: &ms, Loop: int(loop.Milliseconds())},
+	}
+	if os.Getenv("SLUICE_PLAYER_LATENCY") != "" {
+		cases[0].Latency, cases[1].Latency = 3500, 600
+	}
+	return cases
 }

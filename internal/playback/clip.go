@@ -105,7 +105,7 @@ func (c *Clip) layOut(ctx context.Context) error {
 			return err
 		}
 		if file == nil {
-			if c.sel, err = choose(f.Tracks, demands{operation: "GetClip", supports: func(k codec.Kind) bool { return fmp4.Supports(k) && k != codec.Opus }}); err != nil {
+			if c.sel, err = choose(f.Tracks, demands{operation: "GetClip", supports: fmp4.Supports}); err != nil {
 				return err
 			}
 			print, c.first, convert = fingerprint(f.Tracks), f, c.converts(f)

@@ -9,7 +9,6 @@ import (
 
 	"github.com/sluicevideo/sluice"
 	"github.com/sluicevideo/sluice/internal/catalog"
-	"github.com/sluicevideo/sluice/internal/codec"
 	"github.com/sluicevideo/sluice/internal/mux/fmp4"
 	"github.com/sluicevideo/sluice/internal/mux/ts"
 	"github.com/sluicevideo/sluice/internal/store"
@@ -195,9 +194,6 @@ func (s *Session) demands(operation string) demands {
 	d := demands{supports: fmp4.Supports, guide: s.OneHeader && s.Protocol == HLS, skip: s.SkipUnknown, onlyAAC: s.Protocol == HLS, operation: operation}
 	if s.Container == MPEGTS {
 		d.supports = ts.Supports
-	}
-	if s.Protocol == DASH {
-		d.supports = func(k codec.Kind) bool { return fmp4.Supports(k) && k != codec.Opus }
 	}
 	return d
 }
