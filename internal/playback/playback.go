@@ -129,6 +129,7 @@ type Playback struct {
 	mu        sync.Mutex // guards the maps, held for lookups only
 	timelines map[timelineKey]*timeline
 	used      []timelineKey // by first use, to forget the oldest
+	items     int           // that the timelines may hold
 	recent    map[sluice.StreamID]*recent
 	permits   map[permitKey]permit
 	edges     map[sluice.StreamID]*edge

@@ -14,7 +14,7 @@ import (
 // viewers who poll each second do not ask the database a thousand times.
 type recent struct {
 	mu      sync.Mutex
-	entries []store.Entry         // ascending by number, without gaps from floor on
+	entries []store.Entry         // ascending by number, without gaps above floor; appended to, never changed
 	floor   sluice.FragmentNumber // every durable fragment above it is in entries, as of asked
 	asked   time.Time
 }
@@ -22,8 +22,9 @@ type recent struct {
 const (
 	// recentAge: for so long what the database said is taken for the present.
 	recentAge = 50 * time.Millisecond
-	// recentMax bounds the entries kept of one stream: two of the longest playlists.
-	recentMax = 10_000
+	// recentKeep is how many entries stay. Live sessions look at each fragment
+	// once, soon after it became durable; who comes later asks the database.
+	recentKeep = 256
 )
 
 func (p *Playback) recentOf(id sluice.StreamID) *recent {
@@ -40,44 +41,53 @@ func (p *Playback) recentOf(id sluice.StreamID) *recent {
 	return r
 }
 
-// following gives the durable fragments above after, in number order. What it
-// returns must not be changed.
-func (p *Playback) following(ctx context.Context, id sluice.StreamID, after sluice.FragmentNumber) ([]store.Entry, error) {
-	return p.followingWithin(ctx, id, after, recentAge)
-}
-
-// followingWithin is following with what was known at most age ago.
-func (p *Playback) followingWithin(ctx context.Context, id sluice.StreamID, after sluice.FragmentNumber, age time.Duration) ([]store.Entry, error) {
+// following gives the durable fragments above after, in number order, as they
+// were at most age ago. What it returns must not be changed.
+func (p *Playback) following(ctx context.Context, id sluice.StreamID, after sluice.FragmentNumber, age time.Duration) ([]store.Entry, error) {
 	r := p.recentOf(id)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if now := p.o.Now(); r.asked.IsZero() || after.Compare(r.floor) < 0 || now.Sub(r.asked) >= age || now.Before(r.asked) {
-		if r.asked.IsZero() || after.Compare(r.floor) < 0 {
-			// Colder than what is kept: begin anew from there.
-			r.entries, r.floor = nil, after
-		}
-		from := r.floor
-		if n := len(r.entries); n > 0 {
-			from = r.entries[n-1].Number
-		}
-		fresh := r.entries[:len(r.entries):len(r.entries)]
-		for e, err := range p.o.Source.List(ctx, id, store.Query{Order: store.ByNumber, After: from}) {
-			if err != nil {
-				return nil, err
-			}
-			fresh = append(fresh, e)
-		}
-		if over := len(fresh) - recentMax; over > 0 && after.Compare(fresh[over-1].Number) >= 0 {
-			r.floor = fresh[over-1].Number
-			fresh = slices.Clone(fresh[over:])
-		}
-		r.entries, r.asked = fresh, now
+	now := p.o.Now()
+	cold := r.asked.IsZero() || after.Compare(r.floor) < 0
+	if !cold && now.Sub(r.asked) < age && !now.Before(r.asked) {
+		return r.above(after), nil
 	}
+	from := after
+	if n := len(r.entries); !cold && n > 0 {
+		from = r.entries[n-1].Number
+	} else if !cold {
+		from = r.floor
+	}
+	var fresh []store.Entry
+	for e, err := range p.o.Source.List(ctx, id, store.Query{Order: store.ByNumber, After: from}) {
+		if err != nil {
+			return nil, err
+		}
+		fresh = append(fresh, e)
+	}
+	all := fresh
+	if cold {
+		r.entries, r.floor = nil, after
+	}
+	// A new array now and then, so that what was given out stays as it was.
+	r.entries = append(r.entries[:len(r.entries):len(r.entries)], fresh...)
+	r.asked = now
+	if !cold {
+		all = r.above(after)
+	}
+	if over := len(r.entries) - recentKeep; over > recentKeep {
+		r.floor = r.entries[over-1].Number
+		r.entries = slices.Clone(r.entries[over:])
+	}
+	return all, nil
+}
+
+func (r *recent) above(after sluice.FragmentNumber) []store.Entry {
 	i, found := slices.BinarySearchFunc(r.entries, after, func(e store.Entry, n sluice.FragmentNumber) int { return e.Number.Compare(n) })
 	if found {
 		i++
 	}
-	return r.entries[i:], nil
+	return r.entries[i:]
 }
 
 // newest gives at most n of the newest durable fragments at or above first, in

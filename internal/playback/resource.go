@@ -246,20 +246,26 @@ func (v *Viewer) Init(ctx context.Context) (*Body, error) {
 	return seg.body("video/mp4", fmt.Sprintf(`"i%d-%x"`, number, sh.print)), nil
 }
 
+type headerKey struct {
+	stream sluice.StreamID
+	at     sluice.Sequence
+}
+
 // shapeAt is the shape of the first fragment at or above a sequence: when the one
 // with that sequence has expired, the next has the same headers as a rule.
 func (v *Viewer) shapeAt(ctx context.Context, at sluice.Sequence) (*shape, error) {
-	list, err := v.p.following(ctx, v.Session.Stream, before(at))
-	if err != nil {
-		return nil, err
-	}
-	for i := range list {
-		sh, err := v.p.shape(ctx, v.Session.Stream, list[i].Number)
-		if !errors.Is(err, ErrGone) {
-			return sh, err
+	id := v.Session.Stream
+	return get(ctx, v.p.cache, headerKey{id, at}, func(ctx context.Context) (*shape, int64, error) {
+		for e, err := range v.p.o.Source.List(ctx, id, store.Query{Order: store.ByNumber, After: before(at), Limit: 16}) {
+			if err != nil {
+				return nil, 0, err
+			}
+			if sh, err := v.p.shape(ctx, id, e.Number); !errors.Is(err, ErrGone) {
+				return sh, shapeCost, err
+			}
 		}
-	}
-	return nil, notFound("the fragments of the session have expired")
+		return nil, 0, notFound("the fragments of the session have expired")
+	})
 }
 
 // Fragment answers getMP4MediaFragment and getTSFragment.
@@ -426,20 +432,10 @@ func (v *Viewer) bySequence(ctx context.Context, at uint64) (sluice.FragmentNumb
 	if err != nil {
 		return sluice.FragmentNumber{}, err
 	}
-	if n := len(list.items); n > 0 {
-		if first := list.items[0].sequence; at >= first && at-first < uint64(n) {
-			return list.items[at-first].Number, nil
-		}
-		if first := list.items[0].sequence; at < first && v.Session.Mode == Live && v.Session.Clock == sluice.ServerClock {
-			// It has left the window while the player was on its way to it. By
-			// server time nothing is passed over, so it is that many rows back.
-			rows, err := v.p.following(ctx, v.Session.Stream, before(v.Session.First))
-			if err != nil {
-				return sluice.FragmentNumber{}, err
-			}
-			i := slices.IndexFunc(rows, func(e store.Entry) bool { return e.Position == v.Session.Position+at })
-			if i >= 0 {
-				return rows[i].Number, nil
+	for _, items := range [][]item{list.items, list.past} {
+		for i := range items {
+			if items[i].sequence == at {
+				return items[i].Number, nil
 			}
 		}
 	}

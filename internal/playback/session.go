@@ -39,6 +39,8 @@ const (
 	defaultExpires = 300
 	minExpires     = 300
 	maxExpires     = 43200
+	// longestPlaylist is what a playlist may have where no limit is set.
+	longestPlaylist = 10_000
 	// liveAge: LIVE wants a fragment that is no older (API reference, ResourceNotFoundException).
 	liveAge = 30 * time.Second
 )
@@ -127,7 +129,7 @@ func (p *Playback) maxResults(r *Request, mode Mode) (int, error) {
 	}
 	most := int64(p.o.Limits.Rules().PlaylistFragments)
 	if most == 0 {
-		most = recentMax
+		most = longestPlaylist
 	}
 	switch {
 	case r.MaxResults < 0 || r.MaxResults > most:

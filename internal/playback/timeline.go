@@ -39,7 +39,8 @@ type view struct {
 	ended           bool
 	sequence        uint64 // of the first item, or of the one that would come first
 
-	any  bool // live: something was ever listed: last, which ended at end
+	past []item // live: what left the window lately
+	any  bool   // live: something was ever listed: last, which ended at end
 	last item
 	end  time.Time
 }
@@ -63,10 +64,14 @@ type timeline struct {
 	end             time.Time             // of the last item
 	last            item
 	items           []item
+	past            []item // that left the window lately; a player may be on its way to them
 	discontinuities uint64
 	target          time.Duration
 	ended           bool
 }
+
+// pastKept is how many items are remembered behind the window.
+const pastKept = 10
 
 // timelineKey: sessions that differ in nothing that matters share a timeline.
 type timelineKey struct {
@@ -83,8 +88,12 @@ type timelineKey struct {
 	frame         time.Duration
 }
 
-// maxTimelines bounds the sessions that are remembered: about a kilobyte each.
-const maxTimelines = 10_000
+const (
+	// maxTimelines bounds the sessions that are remembered, and maxItems the items
+	// that their playlists may have, at about 200 bytes.
+	maxTimelines = 10_000
+	maxItems     = 1_000_000
+)
 
 func (p *Playback) timelineOf(s *Session) *timeline {
 	k := timelineKey{stream: s.Stream, mode: s.Mode, clock: s.Clock, discontinuity: s.Discontinuity, first: s.First, position: s.Position,
@@ -96,15 +105,15 @@ func (p *Playback) timelineOf(s *Session) *timeline {
 	defer p.mu.Unlock()
 	t := p.timelines[k]
 	if t == nil {
-		if len(p.used) >= maxTimelines {
-			for _, old := range p.used[:maxTimelines/10] {
-				delete(p.timelines, old)
-			}
-			p.used = slices.Clone(p.used[maxTimelines/10:])
-		}
 		t = &timeline{target: s.Target}
 		p.timelines[k] = t
 		p.used = append(p.used, k)
+		p.items += k.max
+		for len(p.used) > 1 && (len(p.used) > maxTimelines || p.items > maxItems) {
+			delete(p.timelines, p.used[0])
+			p.items -= p.used[0].max
+			p.used = p.used[1:]
+		}
 	}
 	return t
 }
@@ -128,7 +137,7 @@ func (p *Playback) view(ctx context.Context, s *Session, retention, age time.Dur
 		return nil, err
 	}
 	t.trim(s.Max, p.o.Now().Add(-retention))
-	v := &view{items: slices.Clone(t.items), discontinuities: t.discontinuities, target: t.target, ended: t.ended, sequence: t.next - uint64(len(t.items)), last: t.last, end: t.end, any: t.any}
+	v := &view{items: slices.Clone(t.items), discontinuities: t.discontinuities, target: t.target, ended: t.ended, sequence: t.next - uint64(len(t.items)), last: t.last, end: t.end, any: t.any, past: slices.Clone(t.past)}
 	return v, nil
 }
 
@@ -143,6 +152,8 @@ func (t *timeline) trim(most int, horizon time.Time) {
 			t.discontinuities++
 		}
 	}
+	t.past = append(t.past, t.items[:n]...)
+	t.past = slices.Delete(t.past, 0, max(0, len(t.past)-pastKept))
 	t.items = slices.Delete(t.items, 0, n)
 }
 
@@ -168,7 +179,7 @@ func (p *Playback) advanceLive(ctx context.Context, s *Session, t *timeline, age
 			}
 		}
 	}
-	list, err := p.followingWithin(ctx, s.Stream, t.seen, age)
+	list, err := p.following(ctx, s.Stream, t.seen, age)
 	if err != nil {
 		return err
 	}
