@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/bluenviron/gortsplib/v5"
@@ -23,6 +24,8 @@ type listener struct {
 	set    Listen
 	server *gortsplib.Server
 	ctx    context.Context
+
+	bound atomic.Pointer[net.Addr] // where it listens, once it does
 
 	mu     sync.Mutex
 	pushes map[*gortsplib.ServerSession]*push
@@ -67,15 +70,17 @@ func (l *listener) start(ctx context.Context) error {
 	if err := l.server.Start(); err != nil {
 		return fmt.Errorf("listen: %w", err)
 	}
-	l.b.log.Info("listening for pushes", "address", l.server.NetListener().Addr().String())
+	addr := l.server.NetListener().Addr()
+	l.bound.Store(&addr)
+	l.b.log.Info("listening for pushes", "address", addr.String())
 	return nil
 }
 
 func (l *listener) addr() net.Addr {
-	if l.server == nil {
-		return nil
+	if a := l.bound.Load(); a != nil {
+		return *a
 	}
-	return l.server.NetListener().Addr()
+	return nil
 }
 
 func (l *listener) close() {
