@@ -33,6 +33,7 @@ type playerCase struct {
 	Name     string         `json:"name"`
 	Player   string         `json:"player"`
 	URL      string         `json:"url"`
+	File     string         `json:"file,omitempty"` // a clip that is downloaded as far as 60 %
 	Options  map[string]any `json:"options,omitempty"`
 	Live     bool           `json:"live"`
 	Seconds  int            `json:"seconds"`
@@ -148,6 +149,20 @@ func recordedCases(t *testing.T, s *sluicetest.Server) []playerCase {
 		if err != nil {
 			t.Fatal(err)
 		}
+		clip, err := c.GetClip(t.Context(), ref, sluice.ProducerClock, from, to.Add(time.Second))
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := filepath.Join(t.TempDir(), r.name+".mp4")
+		b, err := io.ReadAll(clip)
+		clip.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		cases = append(cases, playerCase{Name: r.name + " clip, downloaded in part", Player: "native", File: file, Seconds: 3, Duration: r.duration, Sound: true})
 		for _, p := range []struct{ player, kind, url string }{
 			{"hls.js", "HLS", hls("")}, {"hls.js", "HLS TS", hls("MPEG_TS")}, {"video.js", "HLS", hls("")}, {"video.js", "HLS TS", hls("MPEG_TS")},
 			{"shaka", "HLS", hls("")}, {"shaka", "DASH", dash},
