@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/kinesisvideo"
+
 	"github.com/sluicevideo/sluice"
 	"github.com/sluicevideo/sluice/internal/sluicetest"
 )
@@ -52,6 +54,9 @@ func TestBackup(t *testing.T) {
 	}
 	cancel()
 	wg.Wait()
+	late := newWriter("late", sluicetest.Camera{Size: 100})
+	late.most = 3
+	late.write(t, t.Context(), c)
 
 	p.run("restore", "--from", backup, "--data", restored)
 	key, err := os.ReadFile(filepath.Join(data, "root.key"))
@@ -99,6 +104,20 @@ func TestBackup(t *testing.T) {
 		w.write(t, t.Context(), c)
 		w.verify(t, c)
 		all += len(w.persisted)
+	}
+	// The stream made since is unknown. Its media is not touched, and its name can
+	// be used again.
+	if _, err := c.Control().DescribeStream(t.Context(), &kinesisvideo.DescribeStreamInput{StreamName: &late.stream.Name}); err == nil {
+		t.Error("a stream that the older catalog cannot know is there")
+	}
+	if dirs, err := filepath.Glob(filepath.Join(data, "media", strings.Repeat("?", 32))); err != nil || len(dirs) != len(writers)+1 {
+		t.Errorf("%d directories of media, want %d: %v", len(dirs), len(writers)+1, err)
+	}
+	late.persisted = map[sluice.FragmentNumber]int64{}
+	late.write(t, t.Context(), c)
+	late.verify(t, c)
+	if len(late.persisted) != 3 {
+		t.Errorf("%d fragments acknowledged in the stream made anew, want 3", len(late.persisted))
 	}
 	t.Logf("%d fragments acknowledged before the backup began, 0 lost; %d more were in it, whole; %d with the older catalog, 0 lost", total, more, all)
 	p.cmd.Process.Signal(syscall.SIGTERM)
