@@ -362,7 +362,7 @@ func (v *Viewer) belongs(ctx context.Context, f *Fragment) error {
 	}
 	sh, err := v.shapeAt(ctx, s.First)
 	if err != nil {
-		return nil //nolint:nilerr // the first fragment is gone: there is nothing to compare with
+		return nil // the first fragment is gone: there is nothing to compare with
 	}
 	if !sameTracks(sh, f) {
 		return &sluice.Error{Code: sluice.UnsupportedStreamMediaType,
@@ -467,7 +467,7 @@ func (b *Body) Write(w http.ResponseWriter, r *http.Request) error {
 		h.Set("Accept-Ranges", "bytes")
 		for _, p := range b.joined() {
 			if _, err := w.Write(p); err != nil {
-				return nil //nolint:nilerr // the player has left, as players do: not our failure
+				return nil // the player has left, as players do: not our failure
 			}
 		}
 		return nil
