@@ -46,7 +46,7 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 # The JavaScript parts of the tests, from their lock files.
-for dir in compat/js compat/browser web; do
+for dir in compat/js compat/browser compat/console web; do
   if [ -f "$dir/package-lock.json" ] && ! cmp -s "$dir/package-lock.json" "$dir/node_modules/.installed"; then
     echo "npm ci in $dir"
     (cd "$dir" && npm ci --no-audit --no-fund --loglevel=error && cp package-lock.json node_modules/.installed)

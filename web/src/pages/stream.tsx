@@ -74,7 +74,7 @@ export default function Stream({ name, tab, go }: { name: string; tab?: string; 
         onChange={(e) => go(`${path}/${e.detail.activeTabId}`)}
         ariaLabel="Views of the stream"
         tabs={[
-          { id: "watch", label: "Watch", content: <WatchTab stream={s} activity={a} /> },
+          { id: "watch", label: "Watch", content: <WatchTab stream={s} activity={a} blind={!!activity.error} /> },
           { id: "fragments", label: "Fragments", content: <Fragments stream={name} /> },
           {
             id: "troubleshoot",
@@ -103,7 +103,18 @@ function endingNow(span: number): Range {
   return { from: to - span, to };
 }
 
-function WatchTab({ stream, activity }: { stream: StreamInfo; activity?: Activity }) {
+/** whyWait says why there can be no live picture now, so that none is asked for. */
+function whyWait(s: StreamInfo, a: Activity): string | undefined {
+  if (s.DataRetentionInHours === 0) return "Nothing of this stream is kept, so players can't show it. Raise its retention.";
+  if (!a.LastFragment) return "Nothing has been sent to this stream yet. Embed and try has the commands for it.";
+  if (a.Sessions.length === 0 && Date.now() / 1000 - a.LastFragment.ServerTimestamp > 30) {
+    return "No producer is connected. Older footage plays from the timeline.";
+  }
+  return undefined;
+}
+
+/** blind says that what happens on the stream can't be known, because the user may not ask. */
+function WatchTab({ stream, activity, blind }: { stream: StreamInfo; activity?: Activity; blind: boolean }) {
   const [by, setBy] = useState<By>("SERVER_TIMESTAMP");
   const [watch, setWatch] = useState<Watch>({ live: true });
   const [view, setView] = useState<Range>(() => endingNow(15 * 60_000));
@@ -136,6 +147,7 @@ function WatchTab({ stream, activity }: { stream: StreamInfo; activity?: Activit
         watch={watch}
         onTime={setPosition}
         seek={seek}
+        wait={!watch.live || blind ? undefined : activity ? whyWait(stream, activity) : "Loading…"}
         onEnd={() => {
           if (!watch.live && !watch.range) pick(watch.to.getTime()); // there is more by now
         }}

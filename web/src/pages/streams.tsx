@@ -30,6 +30,7 @@ export default function Streams({ go }: { go: (path: string) => void }) {
   const [creating, setCreating] = useState(false);
   const [deleting, setDeleting] = useState<StreamInfo>();
   const [selected, setSelected] = useState<StreamInfo[]>([]);
+  useState(() => details.clear()); // what other pages, or another user, have changed meanwhile
   const mayCreate = useMay("kinesisvideo:CreateStream", "*");
 
   const load = useCallback(

@@ -60,7 +60,7 @@ export default function User({ name, go }: { name: string; go: (path: string) =>
       <SpaceBetween size="l">
         {(error ?? data.error) && <Alert type="error">{errorText((error ?? data.error) as Error)}</Alert>}
         {secret && (
-          <Alert type="success" dismissible onDismiss={() => setSecret(undefined)} header="The new key. Its secret is shown only now.">
+          <Alert type="success" dismissible dismissAriaLabel="Close" onDismiss={() => setSecret(undefined)} header="The new key. Its secret is shown only now.">
             <Code text={`export AWS_ACCESS_KEY_ID=${secret.id}\nexport AWS_SECRET_ACCESS_KEY=${secret.secret}`} />
           </Alert>
         )}
@@ -104,7 +104,7 @@ export default function User({ name, go }: { name: string; go: (path: string) =>
               header: "Actions",
               cell: (k) => (
                 <SpaceBetween direction="horizontal" size="xs">
-                  <Button variant="inline-link" ariaLabel={`Toggle ${k.id}`} onClick={() => run(iam.setKey(name, k.id, k.status !== "Active"))}>
+                  <Button variant="inline-link" ariaLabel={`${k.status === "Active" ? "Deactivate" : "Activate"} ${k.id}`} onClick={() => run(iam.setKey(name, k.id, k.status !== "Active"))}>
                     {k.status === "Active" ? "Deactivate" : "Activate"}
                   </Button>
                   <Button variant="inline-link" ariaLabel={`Delete ${k.id}`} onClick={() => run(iam.deleteKey(name, k.id))}>
@@ -117,6 +117,7 @@ export default function User({ name, go }: { name: string; go: (path: string) =>
         />
         <Container header={<Header variant="h2">Managed policies</Header>}>
           <Multiselect
+            deselectAriaLabel={(o) => `Take away ${o.label}`}
             ariaLabel="Managed policies"
             placeholder="Choose policies"
             selectedOptions={(data.value?.attached ?? []).map((p) => ({ value: p.arn, label: p.name }))}

@@ -83,7 +83,7 @@ export function Fragments({ stream }: { stream: string }) {
             header: "Fragment number",
             isRowHeader: true,
             cell: (c) => (
-              <Button variant="inline-link" onClick={() => setOpen(c)} ariaLabel={`Fragment ${c.number}`}>
+              <Button variant="inline-link" onClick={() => setOpen(c)}>
                 <span className="mono">…{c.number.slice(-18)}</span>
               </Button>
             ),

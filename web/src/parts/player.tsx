@@ -11,9 +11,10 @@ export type Watch = { live: true } | { live: false; by: By; from: Date; to: Date
 /**
  * Player plays live, or a range on demand, by a session URL like any other player's. It shows the
  * producer's time of the picture and how far behind now it is; when there is no picture it says why.
+ * While wait gives a reason it asks for nothing.
  */
-export function Player(props: { stream: string; watch: Watch; onTime?: (ms: number) => void; onEnd?: () => void; seek?: number }) {
-  const { stream, watch, onTime, seek } = props;
+export function Player(props: { stream: string; watch: Watch; onTime?: (ms: number) => void; onEnd?: () => void; seek?: number; wait?: string }) {
+  const { stream, watch, onTime, seek, wait } = props;
   const { kvs } = useSession();
   const video = useRef<HTMLVideoElement>(null);
   const hls = useRef<Hls>(null);
@@ -28,6 +29,11 @@ export function Player(props: { stream: string; watch: Watch; onTime?: (ms: numb
   useEffect(() => {
     const element = video.current;
     if (!element) return;
+    setTime(undefined);
+    if (wait) {
+      setMessage(wait);
+      return;
+    }
     let gone = false;
     let retry: ReturnType<typeof setTimeout> | undefined;
     let player: Hls | undefined;
@@ -106,7 +112,7 @@ export function Player(props: { stream: string; watch: Watch; onTime?: (ms: numb
       hls.current = null;
     };
     // id stands for watch: the same range is the same session.
-  }, [kvs, stream, id]);
+  }, [kvs, stream, id, wait]);
 
   // A click on the timeline moves inside a range that is loaded already.
   useEffect(() => {

@@ -1,0 +1,325 @@
+// Walks the console of a running server as its users do; started by
+// compat/console_test.go, which says where the server is. What is wrong ends it
+// with an error; console errors, refused loads and accessibility errors count.
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { strict as assert } from "node:assert";
+import { chromium } from "playwright-core";
+
+const { url, key, secret, shots, temp, markup } = JSON.parse(process.env.SLUICE_CONSOLE);
+const axe = readFileSync(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
+
+const browser = await chromium.launch({
+  executablePath: "/usr/bin/chromium",
+  args: [
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required",
+  ],
+});
+const context = await browser.newContext({ viewport: { width: 1360, height: 900 }, colorScheme: "light", acceptDownloads: true });
+context.setDefaultTimeout(20_000);
+const page = await context.newPage();
+
+const problems = [];
+let refusals = 0; // answers of 4xx that a step expects: the browser logs each
+page.on("console", (m) => {
+  if (m.type() !== "error") return;
+  if (refusals > 0 && /the server responded with a status of 4\d\d/.test(m.text())) return;
+  problems.push(`console: ${m.text()}`);
+});
+page.on("pageerror", (e) => problems.push(`page: ${e.message}`));
+page.on("dialog", (d) => {
+  problems.push(`dialog: ${d.message()}`);
+  void d.dismiss();
+});
+page.on("request", (r) => {
+  const to = new URL(r.url());
+  if (to.protocol.startsWith("http") && to.origin !== url) problems.push(`a request left the server: ${to.origin}`);
+});
+await page.addInitScript(() => {
+  addEventListener("securitypolicyviolation", (e) => console.error(`policy violated: ${e.violatedDirective} ${e.blockedURI}`));
+});
+
+let section = "";
+async function step(name, work) {
+  section = name;
+  const began = Date.now();
+  await work();
+  assert.deepEqual(problems, [], name);
+  console.log(`${name}: ${Date.now() - began} ms`);
+}
+
+/** accessible fails on serious and critical findings. */
+async function accessible(what) {
+  if (!(await page.evaluate(() => "axe" in globalThis))) await page.evaluate(axe);
+  const found = await page.evaluate(() => globalThis.axe.run(document, { resultTypes: ["violations"] }));
+  const bad = found.violations
+    .filter((v) => v.impact === "serious" || v.impact === "critical")
+    .map((v) => `${v.id}: ${v.help}: ${v.nodes.map((n) => n.html.slice(0, 200)).join(" | ")}`);
+  assert.deepEqual(bad, [], `accessibility of ${what}`);
+}
+
+/** shoot takes the page in both themes, on a desk and on a phone. */
+async function shoot(name) {
+  for (const theme of ["light", "dark"]) {
+    await page.evaluate((dark) => document.body.classList.toggle("awsui-dark-mode", dark), theme === "dark");
+    await page.waitForTimeout(300); // colours fade
+    await accessible(`${name}, ${theme}`);
+    for (const [device, size] of [["desktop", { width: 1360, height: 900 }], ["phone", { width: 390, height: 844 }]]) {
+      await page.setViewportSize(size);
+      await page.waitForTimeout(250); // the layout follows
+      await page.screenshot({ path: `${shots}/${name}-${theme}-${device}.png` });
+    }
+    await page.setViewportSize({ width: 1360, height: 900 });
+  }
+  await page.evaluate(() => document.body.classList.remove("awsui-dark-mode"));
+}
+
+const go = (hash) => page.evaluate((h) => void (location.hash = h), hash);
+const button = (name, in_ = page) => in_.getByRole("button", { name, exact: true });
+
+async function signIn(id, password) {
+  await page.getByLabel("Access key ID").fill(id);
+  await page.getByLabel("Secret access key").fill(password);
+  await button("Sign in").click();
+}
+
+/** counter reads the number that the demo clip carries in its top row: ten blocks, the lowest bit left. */
+const counter = () =>
+  page.evaluate(() => {
+    const v = document.querySelector("video");
+    const c = Object.assign(document.createElement("canvas"), { width: 640, height: 360 });
+    const g = c.getContext("2d");
+    g.drawImage(v, 0, 0, 640, 360);
+    let n = 0;
+    for (let i = 0; i < 10; i++) if (g.getImageData(i * 32 + 16, 16, 1, 1).data[0] > 127) n |= 1 << i;
+    return n;
+  });
+const shownTime = async () => Date.parse((await page.getByTestId("clock").innerText()).replace(" UTC", "Z").replace(" ", "T"));
+
+/** still stops the video and gives the time it shows and the number in its picture. */
+async function still() {
+  await page.evaluate(() => document.querySelector("video").pause());
+  await page.waitForTimeout(600); // the clock is drawn five times a second
+  return { time: await shownTime(), number: await counter() };
+}
+
+await step("sign in", async () => {
+  await page.goto(url + "/console/");
+  await page.getByLabel("Access key ID").waitFor();
+  await shoot("sign-in");
+  await button("Sign in").click();
+  await page.getByText("Give both the access key").waitFor();
+  refusals++;
+  await signIn(key, secret + "x");
+  await page.getByText("The secret key is wrong").waitFor();
+  await signIn("AKIANOBODYKNOWSTHIS0", secret);
+  await page.getByText("does not know this access key").waitFor();
+  await page.waitForTimeout(200);
+  refusals--;
+  await page.getByText("Keep me signed in").click();
+  await signIn(key, secret);
+  await page.getByRole("link", { name: "demo-camera" }).waitFor();
+});
+
+await step("list", async () => {
+  await page.getByText("Live ·").first().waitFor();
+  await page.locator(".thumb canvas").first().waitFor({ state: "visible" });
+  await shoot("streams");
+  await page.getByPlaceholder("Name begins with").fill("nothing-is-called-so");
+  await page.getByText("No stream begins with").waitFor();
+  await page.getByPlaceholder("Name begins with").fill("demo");
+  await page.getByRole("link", { name: "demo-camera" }).waitFor();
+  await page.getByPlaceholder("Name begins with").fill("");
+});
+
+await step("create", async () => {
+  await button("Create stream").first().click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByLabel("Stream name").fill("bad name");
+  await dialog.getByText("1 to 256 of a-z").waitFor();
+  await dialog.getByLabel("Stream name").fill("walk-cam");
+  await dialog.getByText("Use default settings").click();
+  await dialog.getByLabel("Data retention, in hours").fill("2");
+  await button("Add tag", dialog).click();
+  await dialog.getByLabel("Tag key").fill("site");
+  await dialog.getByLabel("Tag value").fill("lab");
+  await shoot("create");
+  await button("Create stream", dialog).click();
+  await page.getByRole("heading", { name: "walk-cam" }).waitFor();
+  await page.getByText("Troubleshoot (", { exact: false }).click();
+  await page.getByText("Nothing has been sent to this stream yet").waitFor();
+  await shoot("troubleshoot");
+});
+
+let phase; // of the clip's loop: the time of its picture 0, modulo its length
+await step("watch live", async () => {
+  await go("/stream/demo-camera");
+  await page.waitForFunction(() => document.querySelector("video")?.currentTime > 0);
+  const [t, n] = [await page.evaluate(() => document.querySelector("video").currentTime), await counter()];
+  await page.waitForTimeout(1500);
+  assert.ok((await page.evaluate(() => document.querySelector("video").currentTime)) > t + 0.7, "currentTime advances");
+  assert.notEqual(await counter(), n, "the picture changes");
+  await page.getByText("s behind").waitFor();
+  const behind = parseFloat(await page.locator(".player-badge").innerText().then((s) => s.split("\n").pop()));
+  assert.ok(behind < 6, `${behind} s behind`);
+  await shoot("watch");
+  const s = await still();
+  phase = (s.time - s.number * 40) % 10240;
+});
+
+await step("scrub", async () => {
+  await page.waitForTimeout(8000); // there must be a past to go to
+  await button("5 min").click();
+  const box = await page.locator("canvas.timeline").boundingBox();
+  // Five minutes with now at 29/30 of them: 8 seconds ago.
+  const at = 29 / 30 - 8 / 300;
+  await page.mouse.move(box.x + box.width * at, box.y + 40);
+  await page.locator(".timeline-preview canvas").waitFor();
+  await page.waitForTimeout(1200);
+  const wanted = Date.now() - 8000;
+  await page.mouse.down();
+  await page.mouse.up();
+  await page.waitForFunction(() => !document.querySelector(".player-badge .live") && document.querySelector("video").readyState >= 2);
+  await page.waitForTimeout(500);
+  const s = await still();
+  await page.screenshot({ path: `${shots}/scrub.png` });
+  assert.ok(Math.abs(s.time - wanted) < 4000, `picked ${wanted}, shown ${s.time}`);
+  const expected = (((s.time - phase) % 10240) + 10240) % 10240 / 40;
+  const off = Math.min(Math.abs(expected - s.number), 256 - Math.abs(expected - s.number));
+  assert.ok(off <= 3, `at ${s.time} the picture says ${s.number}, want ${expected.toFixed(1)}`);
+  console.log(`  the picture is ${off.toFixed(1)} frames from its time`);
+});
+
+await step("clip", async () => {
+  const box = await page.locator("canvas.timeline").boundingBox();
+  const x = (secondsAgo) => box.x + box.width * (29 / 30 - secondsAgo / 300);
+  await page.keyboard.down("Shift");
+  await page.mouse.move(x(12), box.y + 40);
+  await page.mouse.down();
+  await page.mouse.move(x(5), box.y + 40, { steps: 4 });
+  await page.mouse.up();
+  await page.keyboard.up("Shift");
+  await page.getByText("The call for this range").click();
+  await page.getByText("get-clip").first().waitFor();
+  await page.screenshot({ path: `${shots}/range.png` });
+  const [download] = await Promise.all([page.waitForEvent("download"), button("Download clip").click()]);
+  await download.saveAs(`${temp}/clip.mp4`);
+  const probe = JSON.parse(execFileSync("ffprobe", ["-v", "error", "-of", "json", "-show_streams", "-show_format", `${temp}/clip.mp4`]));
+  assert.deepEqual(probe.streams.map((s) => s.codec_name).sort(), ["aac", "h264"]);
+  assert.ok(probe.format.duration > 3 && probe.format.duration < 12, `the clip is ${probe.format.duration} s long`);
+  await button("Now").click();
+});
+
+await step("fragments", async () => {
+  await go("/stream/demo-camera/fragments");
+  await page.getByText("complete").nth(1).waitFor();
+  await shoot("fragments");
+  await page.getByRole("button", { name: /^…\d+$/ }).last().click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByText("A_AAC").first().waitFor();
+  const [download] = await Promise.all([page.waitForEvent("download"), button("Download MKV", dialog).click()]);
+  await download.saveAs(`${temp}/fragment.mkv`);
+  execFileSync("ffprobe", ["-v", "error", `${temp}/fragment.mkv`]);
+  await page.screenshot({ path: `${shots}/fragment.png` });
+  await button("Close", dialog).click();
+});
+
+await step("settings", async () => {
+  await go("/stream/demo-camera/settings");
+  const hours = page.getByLabel("Keep footage for, in hours");
+  await hours.fill("1");
+  await page.getByText("This deletes footage").waitFor();
+  await shoot("settings");
+  await hours.fill("48");
+  await button("Save").click();
+  await page.getByText("Now: 2 days.").waitFor();
+  await button("Add tag").click();
+  await page.getByLabel("Tag key").fill("place");
+  await page.getByLabel("Tag value").fill("front door");
+  await button("Save tags").click();
+  await go("/streams");
+  await page.getByText("place=front door").waitFor();
+});
+
+await step("hostile names", async () => {
+  refusals++; // it has no codec that a browser plays
+  await go("/stream/hostile");
+  await page.getByText("V_<img").first().waitFor();
+  await go("/stream/hostile/troubleshoot");
+  await page.getByText("V_<img").first().waitFor();
+  await go("/stream/hostile/fragments");
+  await page.getByText(markup).first().waitFor();
+  await page.screenshot({ path: `${shots}/hostile.png` });
+  assert.equal(await page.evaluate(() => globalThis.executed), undefined, "markup was executed");
+  assert.equal(await page.locator("img[src=x]").count(), 0, "markup became an element");
+  refusals--;
+});
+
+let viewer;
+await step("users", async () => {
+  await go("/users");
+  await button("Create user").click();
+  await page.getByLabel("User name").fill("viewer");
+  await button("Create", page.getByRole("dialog")).click();
+  await page.getByRole("heading", { name: "viewer" }).waitFor();
+  await button("Create access key").click();
+  const text = await page.locator("pre.code").first().innerText();
+  viewer = { key: /KEY_ID=(\S+)/.exec(text)[1], secret: /SECRET_ACCESS_KEY=(\S+)/.exec(text)[1] };
+  await button("Add policy").click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByLabel("Name").fill("look");
+  await dialog.getByLabel("Policy document").fill(JSON.stringify({
+    Version: "2012-10-17",
+    Statement: [{ Effect: "Allow", Action: ["kinesisvideo:Describe*", "kinesisvideo:Get*", "kinesisvideo:List*", "sluice:*"], Resource: "*" }],
+  }));
+  await button("Save", dialog).click();
+  await page.getByRole("rowheader", { name: "look" }).waitFor();
+  await button("Simulate").click();
+  await page.getByText("kinesisvideo:PutMedia: implicitDeny").waitFor();
+  await shoot("user");
+  await go("/users");
+  await page.getByRole("link", { name: "viewer" }).waitFor();
+  await shoot("users");
+});
+
+await step("try it", async () => {
+  await go("/try-it/demo-camera");
+  await page.getByText("getHLSMasterPlaylist").first().waitFor();
+  await shoot("try-it");
+});
+
+await step("delete", async () => {
+  await go("/stream/walk-cam");
+  await button("Delete").click();
+  const dialog = page.getByRole("dialog");
+  assert.ok(await button("Delete", dialog).isDisabled(), "delete waits for the name");
+  await dialog.getByLabel("To confirm").fill("walk-cam");
+  await shoot("delete");
+  await button("Delete", dialog).click();
+  await page.getByRole("link", { name: "demo-camera" }).waitFor();
+  await page.waitForFunction(() => !document.body.innerText.includes("walk-cam"));
+});
+
+await step("a user who may only look", async () => {
+  await page.getByRole("button", { name: "root" }).click();
+  await page.getByText("Sign out").click();
+  await signIn(viewer.key, viewer.secret);
+  await page.getByRole("link", { name: "demo-camera" }).waitFor();
+  const create = button("Create stream").first();
+  await page.waitForFunction((b) => b.getAttribute("aria-disabled") === "true" || b.disabled, await create.elementHandle());
+  await create.hover();
+  await page.getByText("Your user is not allowed kinesisvideo:CreateStream").first().waitFor();
+  await page.screenshot({ path: `${shots}/denied.png` });
+  await go("/stream/demo-camera");
+  await page.waitForFunction(() => document.querySelector("video")?.currentTime > 0);
+  refusals++;
+  await go("/users");
+  await page.getByText("is not authorized to perform: iam:ListUsers").waitFor();
+  await page.screenshot({ path: `${shots}/denied-users.png` });
+  refusals--;
+});
+
+await browser.close().catch((e) => console.log(section, e.message));
+console.log("walked");

@@ -1,0 +1,113 @@
+package compat_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sluicevideo/sluice/internal/demo"
+	"github.com/sluicevideo/sluice/internal/sluicetest"
+	"github.com/sluicevideo/sluice/kvsapi"
+	"github.com/sluicevideo/sluice/producer"
+)
+
+// hostile is a camera whose names are markup: a console that does not escape
+// them runs it.
+type hostile struct{ demo.Camera }
+
+const markup = `<img src=x onerror="globalThis.executed=1">`
+
+func (h *hostile) Configure(ctx context.Context) (producer.StreamInfo, error) {
+	info, err := h.Camera.Configure(ctx)
+	if err == nil {
+		info.Tracks[0].CodecID = `V_<img src=x onerror=executed=1>`
+		info.Tracks[0].Name = `<img src=x onerror=executed=1>`
+	}
+	return info, err
+}
+
+func (h *hostile) Run(ctx context.Context, s *producer.Stream) error {
+	h.OnFrame = func(picture int, _ time.Time) {
+		if picture == 0 {
+			_ = s.PutMetadata(markup, markup, false) // while the stream is there
+		}
+	}
+	return h.Camera.Run(ctx, s)
+}
+
+// TestConsole walks the console in Chromium as its users do, on a server with a
+// camera, and leaves screenshots in build/screenshots.
+func TestConsole(t *testing.T) {
+	for _, program := range []string{"node", "chromium", "ffprobe"} {
+		if _, err := exec.LookPath(program); err != nil {
+			t.Skipf("%s is not installed", program)
+		}
+	}
+	if _, err := os.Stat("console/node_modules/playwright-core"); err != nil {
+		t.Skip("compat/console/node_modules is missing (npm ci)")
+	}
+	s := sluicetest.Start(t)
+	res, err := http.Get(s.Endpoint + "/console/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		t.Skip("the console is not built (make console)")
+	}
+	play(t, s, "demo-camera", &demo.Camera{})
+	play(t, s, "hostile", &hostile{})
+	shots, err := filepath.Abs("../build/screenshots")
+	if err == nil {
+		err = os.MkdirAll(shots, 0o755)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	settings, err := json.Marshal(map[string]string{
+		"url": s.Endpoint, "key": s.Credentials.AccessKeyID, "secret": s.Credentials.SecretAccessKey, "shots": shots, "temp": t.TempDir(), "markup": markup,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute) // only to notice that it is stuck
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "node", "walk.js")
+	cmd.Dir = "console"
+	cmd.Env = append(os.Environ(), "SLUICE_CONSOLE="+string(settings))
+	cmd.WaitDelay = 10 * time.Second
+	out, err := cmd.CombinedOutput()
+	t.Logf("%s", out)
+	if err != nil || !strings.Contains(string(out), "walked") {
+		t.Errorf("walk.js: %v", err)
+	}
+}
+
+// play lets a source put into a stream until the test ends.
+func play(t *testing.T, s *sluicetest.Server, stream string, source producer.MediaSource) {
+	t.Helper()
+	client, err := producer.New(t.Context(), producer.Options{Service: kvsapi.Options{Endpoint: s.Endpoint, Credentials: s.AWSConfig().Credentials, Region: s.Region}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := client.Register(t.Context(), stream, source, &producer.StreamInfo{Retention: 24 * time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Start(context.WithoutCancel(t.Context()))
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		defer cancel()
+		_, err := r.Free(ctx)
+		if err = errors.Join(err, client.Close(ctx)); err != nil {
+			t.Logf("camera %s: %v", stream, err)
+		}
+	})
+}
