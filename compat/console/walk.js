@@ -310,7 +310,7 @@ await step("a user who may only look", async () => {
   const create = button("Create stream").first();
   await page.waitForFunction((b) => b.getAttribute("aria-disabled") === "true" || b.disabled, await create.elementHandle());
   await create.hover();
-  await page.getByText("Your user is not allowed kinesisvideo:CreateStream").first().waitFor();
+  await page.getByText("Your user is not allowed kinesisvideo:CreateStream").filter({ visible: true }).first().waitFor();
   await page.screenshot({ path: `${shots}/denied.png` });
   await go("/stream/demo-camera");
   await page.waitForFunction(() => document.querySelector("video")?.currentTime > 0);

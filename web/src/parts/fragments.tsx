@@ -84,7 +84,7 @@ export function Fragments({ stream }: { stream: string }) {
             isRowHeader: true,
             cell: (c) => (
               <Button variant="inline-link" onClick={() => setOpen(c)}>
-                <span className="mono">…{c.number.slice(-18)}</span>
+                <span className="mono nowrap">…{c.number.slice(-18)}</span>
               </Button>
             ),
           },
@@ -105,7 +105,7 @@ export function Fragments({ stream }: { stream: string }) {
           { id: "frames", header: "Frames", cell: (c) => c.frames.length },
           { id: "size", header: "Size", cell: (c) => bytes(c.bytes) },
           { id: "tracks", header: "Tracks", cell: (c) => c.tracks.map((t) => t.codecID).join(", ") },
-          { id: "tags", header: "Metadata", cell: (c) => c.tags.map(([k, v]) => `${k}=${v}`).join(", ") || "–" },
+          { id: "tags", header: "Metadata", cell: (c) => <span className="clipped">{c.tags.map(([k, v]) => `${k}=${v}`).join(", ") || "–"}</span> },
         ]}
       />
       {open && <Details stream={stream} chunk={open} onClose={() => setOpen(undefined)} />}

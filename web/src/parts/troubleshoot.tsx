@@ -1,6 +1,7 @@
 import Alert from "@cloudscape-design/components/alert";
 import Container from "@cloudscape-design/components/container";
 import Header from "@cloudscape-design/components/header";
+import Link from "@cloudscape-design/components/link";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import type { Activity, StreamInfo } from "../api/kvs";
 import { ago, duration } from "../text";
@@ -125,9 +126,9 @@ export function Troubleshoot({ stream, activity }: { stream: StreamInfo; activit
           <Alert key={i} type={f.type} header={f.title}>
             {f.text}{" "}
             {f.anchor && (
-              <a href={`/console/docs/troubleshooting.html#${f.anchor}`} target="_blank" rel="noreferrer">
+              <Link href={`/console/docs/troubleshooting.html#${f.anchor}`} external externalIconAriaLabel="Opens in a new tab">
                 More about this
-              </a>
+              </Link>
             )}
           </Alert>
         ))}
