@@ -71,22 +71,37 @@ func TestConsole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	settings, err := json.Marshal(map[string]string{
+	settings := map[string]string{
 		"url": s.Endpoint, "key": s.Credentials.AccessKeyID, "secret": s.Credentials.SecretAccessKey, "shots": shots, "temp": t.TempDir(), "markup": markup,
+	}
+	settings["nobodyKey"], settings["nobodySecret"], _ = strings.Cut(nobody(t, s), ":")
+	t.Run("walk", func(t *testing.T) { browse(t, "walk.js", settings, "walked") })
+	t.Run("pages", func(t *testing.T) {
+		if _, err := os.Stat("browser/node_modules/hls.js"); err != nil {
+			t.Skip("compat/browser/node_modules is missing (npm ci)")
+		}
+		browse(t, "pages.js", settings, "played")
 	})
+}
+
+// browse runs a script of compat/console, which ends with a word when all went
+// well.
+func browse(t *testing.T, script string, settings map[string]string, end string) {
+	t.Helper()
+	b, err := json.Marshal(settings)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute) // only to notice that it is stuck
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "node", "walk.js")
+	cmd := exec.CommandContext(ctx, "node", script)
 	cmd.Dir = "console"
-	cmd.Env = append(os.Environ(), "SLUICE_CONSOLE="+string(settings))
+	cmd.Env = append(os.Environ(), "SLUICE_CONSOLE="+string(b))
 	cmd.WaitDelay = 10 * time.Second
 	out, err := cmd.CombinedOutput()
 	t.Logf("%s", out)
-	if err != nil || !strings.Contains(string(out), "walked") {
-		t.Errorf("walk.js: %v", err)
+	if err != nil || !strings.HasSuffix(string(out), end+"\n") {
+		t.Errorf("%s: %v", script, err)
 	}
 }
 

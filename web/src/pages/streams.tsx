@@ -57,7 +57,6 @@ export default function Streams({ go }: { go: (path: string) => void }) {
     <>
       <Table
         variant="full-page"
-        stickyHeader
         selectionType="single"
         trackBy="StreamARN"
         items={items}
@@ -234,9 +233,9 @@ function Row({ stream, show, tag }: { stream: StreamInfo; show: "picture" | "liv
       content = (
         <SpaceBetween direction="horizontal" size="xxs">
           {all.slice(0, 4).map(([k, v]) => (
-            <Badge key={k} color={tag && hit ? "blue" : "grey"}>
-              {v ? `${k}=${v}` : k}
-            </Badge>
+            <span key={k} className="nowrap">
+              <Badge color={tag && hit ? "blue" : "grey"}>{v ? `${k}=${v}` : k}</Badge>
+            </span>
           ))}
           {tag && !hit && <Box color="text-status-inactive">no such tag</Box>}
         </SpaceBetween>
