@@ -135,6 +135,8 @@ func TestAcknowledgementsThatNobodyReads(t *testing.T) {
 	if n := sent.Load(); n >= count || n < 2000 {
 		t.Errorf("stopped after %d fragments", n)
 	}
+	other.finish()
+	other.ends()
 	// Then it reads after all: RECEIVED and PERSISTED of every fragment are there,
 	// in order, whatever BUFFERING was dropped.
 	buffering := 0
@@ -158,8 +160,6 @@ func TestAcknowledgementsThatNobodyReads(t *testing.T) {
 	if next != now+count || buffering >= count {
 		t.Errorf("PERSISTED of %d, BUFFERING of %d, of %d", next-now, buffering, count)
 	}
-	other.finish()
-	other.ends()
 }
 
 // The oldest of three sessions ends without an error when the limit is two.

@@ -89,22 +89,20 @@ func (b *budget) arrivedLocked(c *charge) {
 	}
 }
 
-// tryTake lets c hold n bytes in all when there is room now. Fragments that had
-// to be let go for it are dropped from their tails before it returns.
-func (b *budget) tryTake(c *charge, n int64) bool {
+// tryTake lets c hold n bytes in all when there is room now; took says that it
+// held less before. Fragments that had to be let go for it are dropped from their
+// tails before it returns.
+func (b *budget) tryTake(c *charge, n int64) (took, ok bool) {
 	b.mu.Lock()
 	n -= c.held
-	if n > 0 && (len(b.waiting) > 0 || !b.fitsLocked(c, n)) {
+	if n <= 0 || len(b.waiting) > 0 || !b.fitsLocked(c, n) {
 		b.mu.Unlock()
-		return false
+		return false, n <= 0
 	}
-	var victims []*frag
-	if n > 0 {
-		victims = b.grantLocked(c, n)
-	}
+	victims := b.grantLocked(c, n)
 	b.mu.Unlock()
 	dropAll(victims)
-	return true
+	return true, true
 }
 
 // take waits until c may hold n bytes in all, until ctx ends, or until stop is

@@ -160,8 +160,10 @@ func (s *Session) hold(ctx context.Context, f *frag, n int64) error {
 		n *= 2
 	}
 	b, o := s.o.r.budget, s.o
-	if b.tryTake(f.charge, n) {
-		s.returnAborted(f)
+	if took, ok := b.tryTake(f.charge, n); ok {
+		if took {
+			s.returnAborted(f)
+		}
 		return nil
 	}
 	was := s.waits.Swap(true)

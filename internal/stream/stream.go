@@ -220,9 +220,25 @@ func (o *opened) drop(f *frag) {
 }
 
 func (o *opened) removeLocked(f *frag) {
-	if i := o.findLocked(f.number); i < len(o.tail) && o.tail[i] == f {
+	switch i := o.findLocked(f.number); {
+	case i == len(o.tail) || o.tail[i] != f:
+	case i == 0:
+		// The usual case, in tails that may be long.
+		o.tail[0] = nil
+		o.tail = o.tail[1:]
+	default:
 		o.tail = slices.Delete(o.tail, i, i+1)
 	}
+}
+
+// undecidedLocked is the end of the tail in which all undecided fragments are:
+// what the store has, or has had, lies in front of it.
+func (o *opened) undecidedLocked() []*frag {
+	i := len(o.tail)
+	for i > 0 && !o.tail[i-1].handed {
+		i--
+	}
+	return o.tail[i:]
 }
 
 // findLocked is the place of the first fragment at or above n.
@@ -292,8 +308,8 @@ func (o *opened) drain() {
 
 // readyLocked marks and returns the fragments that may go to the store now.
 func (o *opened) readyLocked() (ready []*frag) {
-	for _, f := range o.tail {
-		if f.volatile || f.handed || f.state == stateDurable {
+	for _, f := range o.undecidedLocked() {
+		if f.volatile {
 			continue
 		}
 		if f.state != stateComplete || f.sealed == nil {
@@ -310,7 +326,7 @@ func (o *opened) readyLocked() (ready []*frag) {
 // before it are decided.
 func (o *opened) blockerLocked() *frag {
 	var open *frag
-	for _, f := range o.tail {
+	for _, f := range o.undecidedLocked() {
 		switch {
 		case f.volatile:
 		case f.state == stateOpen && open == nil:
