@@ -47,6 +47,7 @@ func handler(info Info, files fs.FS) http.Handler {
 		panic(err)
 	}
 	server := http.FileServerFS(dist)
+	packed := newPacked(dist)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy", policy)
@@ -73,6 +74,9 @@ func handler(info Info, files fs.FS) http.Handler {
 			if strings.HasPrefix(name, "/assets/") {
 				// Their names change with their content.
 				h.Set("Cache-Control", "public, max-age=31536000, immutable")
+			}
+			if packed.serve(w, r, strings.TrimPrefix(name, "/")) {
+				return
 			}
 			// The file server finds "/" as index.html.
 			r2 := r.Clone(r.Context())
