@@ -203,10 +203,12 @@ func camera(t *testing.T, s *sluicetest.Server, name string) (stop func()) {
 		b := mkv.AppendTracks(mkv.AppendInfo(mkv.AppendSegment(mkv.AppendHeader(nil)), mkv.Info{}), clip.header.Tracks[:1])
 		frame := sluice.Frame{Track: 1, Data: make([]byte, 10_000)}
 		frame.Data[2], frame.Data[3], frame.Data[4] = (10_000-4)>>8, (10_000-4)&0xff, 0x41
-		tick := time.NewTicker(40 * time.Millisecond)
+		tick := time.NewTimer(0)
 		defer tick.Stop()
-		begin := time.Now()
+		begin := time.Now().Truncate(time.Millisecond)
 		for n := 0; ; n++ {
+			// Not a Ticker: that drops ticks, and the camera would fall behind.
+			tick.Reset(time.Until(begin.Add(time.Duration(n) * 40 * time.Millisecond)))
 			select {
 			case <-tick.C:
 			case <-quit:
