@@ -184,7 +184,7 @@ func TestCodecs(t *testing.T) {
 	t.Parallel()
 	need(t, "ffmpeg")
 	srv := sluicetest.Start(t)
-	const test = "videotestsrc num-buffers=60 pattern=ball ! video/x-raw,width=320,height=240,framerate=30/1 ! "
+	const test = "videotestsrc num-buffers=60 pattern=ball ! video/x-raw,format=I420,width=320,height=240,framerate=30/1 ! "
 	const sound = "audiotestsrc num-buffers=100 samplesperbuffer=1024 ! audio/x-raw,rate=48000,channels=1 ! audioconvert ! "
 	const tone = "audiotestsrc num-buffers=100 samplesperbuffer=160 ! audio/x-raw,rate=8000,channels=1 ! "
 	for _, c := range []struct {

@@ -151,17 +151,23 @@ func (c *rtspCamera) OnPlay(*gortsplib.ServerHandlerOnPlayCtx) (*base.Response, 
 }
 
 // waitFor reads lines until one holds a word; the rest is read in the background.
-func waitFor(t *testing.T, r io.Reader, word string) string {
+func waitFor(t *testing.T, r io.Reader, word string) {
+	t.Helper()
+	waitForN(t, r, word, 1)
+}
+
+func waitForN(t *testing.T, r io.Reader, word string, n int) {
 	t.Helper()
 	lines := bufio.NewScanner(r)
 	var seen strings.Builder
 	for lines.Scan() {
 		if strings.Contains(lines.Text(), word) {
-			go io.Copy(io.Discard, r)
-			return lines.Text()
+			if n--; n == 0 {
+				go io.Copy(io.Discard, r)
+				return
+			}
 		}
 		seen.WriteString(lines.Text() + "\n")
 	}
 	t.Fatalf("the output ended without %q:\n%s", word, tail([]byte(seen.String())))
-	return ""
 }

@@ -49,6 +49,7 @@ typedef struct {
   GstTask *task;
   GRecMutex task_lock;
   gboolean live;
+  gboolean stopping; /* under the object lock: the task does not begin again */
 
   /* Of the task alone, or while it stands. */
   GstPad *pads[3]; /* by track: 1 video, 2 audio */
@@ -87,6 +88,15 @@ static void on_event(void *user, int kind, const char *text) {
     return;
   }
   gst_element_post_message(GST_ELEMENT(self), gst_message_new_element(GST_OBJECT(self), s));
+}
+
+/* set_task changes the task's state; a task that has to end is not paused any
+ * more, or whoever waits for its end would wait for ever. */
+static void set_task(KvsSrc *self, GstTaskState state) {
+  GST_OBJECT_LOCK(self);
+  if (state == GST_TASK_STOPPED) self->stopping = TRUE;
+  if (!self->stopping || state == GST_TASK_STOPPED) gst_task_set_state(self->task, state);
+  GST_OBJECT_UNLOCK(self);
 }
 
 static void push_all(KvsSrc *self, GstEvent *e) {
@@ -158,7 +168,7 @@ static void finish(KvsSrc *self) {
   GstEvent *eos = gst_event_new_eos();
   gst_event_set_seqnum(eos, self->seqnum);
   push_all(self, eos);
-  gst_task_pause(self->task);
+  set_task(self, GST_TASK_PAUSED);
 }
 
 /* pushed looks at what all pads' peers said: one that is not linked, or has
@@ -170,7 +180,7 @@ static void pushed(KvsSrc *self, int track, GstFlowReturn flow) {
     case GST_FLOW_OK:
       return;
     case GST_FLOW_FLUSHING:
-      gst_task_pause(self->task);
+      set_task(self, GST_TASK_PAUSED);
       return;
     case GST_FLOW_NOT_LINKED:
     case GST_FLOW_EOS:
@@ -200,7 +210,7 @@ static void loop(gpointer user) {
   memset(&f, 0, sizeof f);
   flow = self->core->source_next(self->source, &f);
   if (flow == SLUICE_FLOW_FLUSHING) {
-    gst_task_pause(self->task);
+    set_task(self, GST_TASK_PAUSED);
     return;
   }
   if (flow != SLUICE_FLOW_OK) {
@@ -268,7 +278,7 @@ static gboolean seek(KvsSrc *self, GstEvent *e) {
   flush = gst_event_new_flush_start();
   gst_event_set_seqnum(flush, gst_event_get_seqnum(e));
   push_all(self, flush);
-  gst_task_pause(self->task);
+  set_task(self, GST_TASK_PAUSED);
   g_rec_mutex_lock(&self->task_lock); /* the task stands */
   gboolean known = self->origin >= 0;
   if (known) {
@@ -288,7 +298,7 @@ static gboolean seek(KvsSrc *self, GstEvent *e) {
   for (int i = 1; i < 3; i++) self->flow[i] = GST_FLOW_OK;
   memset(self->begun, 0, sizeof self->begun); /* a segment goes before the next buffer */
   g_rec_mutex_unlock(&self->task_lock);
-  gst_task_start(self->task);
+  set_task(self, GST_TASK_STARTED);
   return known;
 }
 
@@ -354,6 +364,9 @@ static GstStateChangeReturn change_state(GstElement *element, GstStateChange tra
       if (!open_core(self)) return GST_STATE_CHANGE_FAILURE;
       break;
     case GST_STATE_CHANGE_READY_TO_PAUSED:
+      GST_OBJECT_LOCK(self);
+      self->stopping = FALSE;
+      GST_OBJECT_UNLOCK(self);
       self->origin = -1;
       self->base = 0;
       self->stop = -1;
@@ -365,7 +378,7 @@ static GstStateChangeReturn change_state(GstElement *element, GstStateChange tra
       self->seqnum = gst_util_seqnum_next();
       memset(self->begun, 0, sizeof self->begun);
       self->core->source_unblock(self->source, FALSE);
-      if (!self->live) gst_task_start(self->task);
+      if (!self->live) set_task(self, GST_TASK_STARTED);
       break;
     case GST_STATE_CHANGE_PAUSED_TO_PLAYING:
       if (!self->live) break;
@@ -377,18 +390,19 @@ static GstStateChangeReturn change_state(GstElement *element, GstStateChange tra
         g_rec_mutex_unlock(&self->task_lock);
       }
       self->core->source_unblock(self->source, FALSE);
-      gst_task_start(self->task);
+      set_task(self, GST_TASK_STARTED);
       break;
     case GST_STATE_CHANGE_PAUSED_TO_READY:
       self->core->source_unblock(self->source, TRUE);
       for (int i = 1; i < 3; i++)
         if (self->pads[i] != NULL) gst_pad_set_active(self->pads[i], FALSE);
+      set_task(self, GST_TASK_STOPPED);
       gst_task_join(self->task);
       break;
     case GST_STATE_CHANGE_PLAYING_TO_PAUSED:
       if (!self->live) break;
       self->core->source_unblock(self->source, TRUE);
-      gst_task_pause(self->task);
+      set_task(self, GST_TASK_PAUSED);
       break;
     default:
       break;
