@@ -4,10 +4,10 @@ GO ?= go
 GOTEST = $(GO) run ./internal/tools/gotest -skips docs/skips.md
 export CGO_ENABLED ?= 1
 
-.PHONY: help run console build test unit race lint cross long clean
+.PHONY: help run console build test unit race lint cross long clean kvssink install-kvssink deb
 
 help: ## show this
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/'
 
 build: console ## the binary with the console in it, in build/sluice
 	CGO_ENABLED=0 $(GO) build -trimpath -o build/sluice ./cmd/sluice
@@ -27,6 +27,8 @@ test: ## install what the tests need, then run all of them
 	scripts/install-test-tools.sh
 	$(MAKE) --no-print-directory lint build
 	$(GOTEST) -timeout 20m ./...
+	$(GO) build -o build/gotest ./internal/tools/gotest
+	cd gst && $(GO) vet ./... && ../build/gotest -skips ../docs/skips.md -timeout 15m ./...
 
 unit: ## what needs only Go
 	$(GO) test ./...
@@ -60,3 +62,6 @@ kvssink: ## the GStreamer elements kvssink and kvssrc, in build/gst
 
 install-kvssink: ## put them where GStreamer finds them
 	$(MAKE) --no-print-directory -C gst install
+
+deb: ## a Debian package of them, in build
+	$(MAKE) --no-print-directory -C gst deb

@@ -221,6 +221,18 @@ func stored(t *testing.T, srv *sluicetest.Server, stream string) media {
 	return m
 }
 
+// arrived returns when a stream has so many fragments.
+func arrived(t *testing.T, srv *sluicetest.Server, stream string, n int) {
+	t.Helper()
+	for end := time.Now().Add(stuck); time.Now().Before(end); time.Sleep(100 * time.Millisecond) {
+		in := kvsapi.ListFragmentsInput{Stream: sluice.StreamRef{Name: stream}, From: time.Unix(1, 0), To: time.Now().Add(time.Hour)}
+		if list, _, err := srv.Client().ListFragments(t.Context(), &in); err == nil && len(list) >= n {
+			return
+		}
+	}
+	t.Fatalf("stream %s has not %d fragments", stream, n)
+}
+
 // file reads the frames of a Matroska file, as the reference of a test.
 func file(t *testing.T, path string) media {
 	t.Helper()

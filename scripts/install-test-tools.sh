@@ -22,6 +22,9 @@ gcc:gcc
 /usr/include/gstreamer-1.0/gst/gst.h:libgstreamer1.0-dev
 /usr/include/gstreamer-1.0/gst/base/gstcollectpads.h:libgstreamer1.0-dev
 pkg-config:pkg-config
+valgrind:valgrind
+/usr/lib/python3/dist-packages/gi/__init__.py:python3-gi
+/usr/lib/$(uname -m)-linux-gnu/girepository-1.0/Gst-1.0.typelib:gir1.2-gstreamer-1.0
 "
 missing=()
 for pair in $needs; do

@@ -294,8 +294,12 @@ def selfstop():
     say("done", ok=done.wait(60))
 
 
-def outage():
-    p = pipeline(VIDEO + "buffer-duration=180")
+def soak():
+    outage(VIDEO + "buffer-duration=180 " + AUDIO + "k.")
+
+
+def outage(text=VIDEO + "buffer-duration=180"):
+    p = pipeline(text)
 
     def told(bus, m):
         if m.type == Gst.MessageType.ELEMENT:
@@ -396,6 +400,6 @@ def sourcecycles():
 
 {
     "failing": lambda: failing("true"), "tolerant": lambda: failing("false"),
-    **{f.__name__: f for f in (signals, events, pause, pausefile, flush, gap, caps, eos, deadline, absent, latepad, cycles, selfstop, outage, readall, seek, follow, sourcecycles)},
+    **{f.__name__: f for f in (signals, events, pause, pausefile, flush, gap, caps, eos, deadline, absent, latepad, cycles, selfstop, outage, soak, readall, seek, follow, sourcecycles)},
 }[sys.argv[1]]()
 say("over")
