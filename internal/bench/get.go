@@ -63,7 +63,8 @@ func (l *Latency) Run(ctx context.Context, t *Target) (frames Summary, put PutRe
 					return
 				}
 				defer c.Close()
-				if err := stamps(r, &lat, l.Put.frameSize()); err != nil && reading.Err() == nil {
+				// It reads until the connection ends, which is an error unless we ended it.
+				if err := stamps(r, &lat, l.Put.frameSize()); reading.Err() == nil {
 					bad.add(err)
 				}
 			})
