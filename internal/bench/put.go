@@ -28,7 +28,7 @@ type Put struct {
 	Length   time.Duration // how long to send
 	Warmup   time.Duration // at its beginning, what is not measured
 	InPhase  bool          // all cameras begin their fragments at the same moment
-	FullRate bool          // do not keep time: as fast as it goes
+	FullRate bool          // do not keep time: send Length of media as fast as it goes
 }
 
 // PutResult is what the cameras saw.
@@ -82,10 +82,17 @@ func (p *Put) Run(ctx context.Context, t *Target) PutResult {
 		wg.Go(func() { c.send(ctx) })
 		wg.Go(func() { c.read(readers[i], &acks, &received, &fragments) })
 	}
-	time.Sleep(time.Until(start.Add(p.Warmup)))
+	if !p.FullRate {
+		time.Sleep(time.Until(start.Add(p.Warmup)))
+	}
 	measuring.Store(true)
 	before, bytes0, began := usage(t.PID), sent.Load(), time.Now()
-	time.Sleep(time.Until(start.Add(p.Length)))
+	if p.FullRate {
+		bytes0 = 0
+		wg.Wait() // the last fragment's PERSISTED is part of it
+	} else {
+		time.Sleep(time.Until(start.Add(p.Length)))
+	}
 	after, elapsed := usage(t.PID), time.Since(began)
 	bytes1 := sent.Load()
 	measuring.Store(false)

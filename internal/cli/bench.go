@@ -81,19 +81,17 @@ not promises.`,
 
 	single := &cobra.Command{
 		Use:   "single",
-		Short: "One session as fast as it goes",
+		Short: "One session as fast as it goes: the media of --for at --bitrate",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			streams = 1
+			streams, warmup = 1, 0
 			t, p, err := load(cmd.Context())
 			if err != nil {
 				return err
 			}
-			p.FullRate, p.Warmup = true, 0
-			began := time.Now()
+			p.FullRate = true
 			r := p.Run(cmd.Context(), t)
-			took := time.Since(began)
-			fmt.Fprintf(env.Stdout, "%d fragments, %.0f MB in %v\n", r.Fragments, float64(p.Bitrate)/8*length.Seconds()/1e6, took.Round(time.Millisecond))
+			printPut(env.Stdout, r, pid)
 			return r.Err
 		},
 	}
