@@ -276,7 +276,7 @@ func (s *StreamSettings) info(name string, tracks []sluice.Track, onEvent func(p
 		in.ByDuration = true // every M-JPEG picture is a key frame
 	}
 	if s.Spool != "" {
-		in.Spool = &producer.Spool{Dir: s.Spool}
+		in.Spool = &producer.Spool{Dir: s.Spool, MaxBytes: int64(s.SpoolSize)}
 	}
 	return in
 }

@@ -1,0 +1,158 @@
+package producer_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sluicevideo/sluice"
+	"github.com/sluicevideo/sluice/internal/sluicetest"
+	"github.com/sluicevideo/sluice/kvsapi"
+	"github.com/sluicevideo/sluice/producer"
+)
+
+// TestCostServer is the server of TestCostPerStream, in a process of its own.
+func TestCostServer(t *testing.T) {
+	if os.Getenv("SLUICE_COST_SERVER") == "" {
+		return
+	}
+	srv := sluicetest.Start(t)
+	fmt.Printf("SERVER %s %s %s\n", srv.Endpoint, srv.Credentials.AccessKeyID, srv.Credentials.SecretAccessKey)
+	_, _ = bufio.NewReader(os.Stdin).ReadString('\n') // until the other end is closed
+}
+
+// TestCostPerStream measures what streams of 2 Mbit/s and 25 frames/s cost in one
+// process: SLUICE_COST_STREAMS=100 SLUICE_COST_SECONDS=20 go test -run
+// TestCostPerStream -v ./producer. Streams have no retention, so that the disk is
+// not measured.
+func TestCostPerStream(t *testing.T) {
+	n, _ := strconv.Atoi(os.Getenv("SLUICE_COST_STREAMS"))
+	if n == 0 {
+		return
+	}
+	seconds, _ := strconv.Atoi(os.Getenv("SLUICE_COST_SECONDS"))
+	seconds = max(seconds, 10)
+	child := exec.Command(os.Args[0], "-test.run=^TestCostServer$", "-test.v")
+	child.Env = append(os.Environ(), "SLUICE_COST_SERVER=1")
+	stdin, err := child.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := child.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { stdin.Close(); _ = child.Wait() }()
+	var endpoint, key, secret string
+	lines := bufio.NewScanner(stdout)
+	for endpoint == "" && lines.Scan() {
+		_, _ = fmt.Sscanf(lines.Text(), "SERVER %s %s %s", &endpoint, &key, &secret)
+	}
+	go func() {
+		for lines.Scan() { //nolint:revive // its output is not wanted
+		}
+	}()
+	c, err := producer.New(t.Context(), producer.Options{
+		Service: kvsapi.Options{
+			Endpoint: endpoint, Region: "us-west-2", Getenv: func(string) string { return "" },
+			Credentials: producer.StaticCredentials(key, secret, "", time.Time{}),
+		},
+		StorageSize: 2 << 30, MaxStreams: 10_000, Logger: slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	key1, rest := make([]byte, 60_000), make([]byte, 8_000) // 25 fps, key frame each second: 252 kB/s
+	runtime.GC()
+	debug.FreeOSMemory()
+	idle := rss(t)
+	before := cpu(t)
+	began := time.Now()
+	var wg sync.WaitGroup
+	puts := make([][]time.Duration, n)
+	for i := range n {
+		s, err := c.NewStream(producer.StreamInfo{Name: fmt.Sprintf("cost-%d", i), Tracks: []sluice.Track{video()}, Retention: producer.NoRetention})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wg.Go(func() {
+			tick := time.NewTicker(40 * time.Millisecond)
+			defer tick.Stop()
+			time.Sleep(time.Duration(i) * 40 * time.Millisecond / time.Duration(n)) // cameras are not in step
+			for f := range seconds * 25 {
+				data := rest
+				if (f+i)%25 == 0 {
+					data = key1
+				}
+				at := time.Now()
+				if err := s.PutFrame(context.Background(), producer.FrameAt(at, (f+i)%25 == 0, data)); err != nil {
+					t.Error(err)
+					return
+				}
+				puts[i] = append(puts[i], time.Since(at))
+				<-tick.C
+			}
+		})
+	}
+	wg.Wait()
+	took := time.Since(began)
+	used := cpu(t) - before
+	buffered := c.Metrics().ContentStoreAllocatedSize
+	runtime.GC()
+	debug.FreeOSMemory()
+	grown := rss(t) - idle
+	var all []time.Duration
+	for _, p := range puts {
+		all = append(all, p...)
+	}
+	slices.Sort(all)
+	var dropped int64
+	for _, s := range c.Streams() {
+		dropped += s.Metrics().DroppedFragments
+	}
+	t.Logf("%d streams for %v: %.3f %% of a core a stream, RSS %d KB a stream beyond %d KB buffered, PutFrame p50 %v p99 %v, %d goroutines, %d fragments dropped",
+		n, took.Round(time.Second), 100*used.Seconds()/took.Seconds()/float64(n), (grown-buffered)/1024/int64(n), buffered/1024/int64(n),
+		all[len(all)/2], all[len(all)*99/100], runtime.NumGoroutine(), dropped)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := c.Close(ctx); err != nil {
+		t.Log(err)
+	}
+}
+
+func cpu(t testing.TB) time.Duration {
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func rss(t testing.TB) int64 {
+	b, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "VmRSS:" {
+			n, _ := strconv.ParseInt(f[1], 10, 64)
+			return n * 1024
+		}
+	}
+	return 0
+}
