@@ -35,12 +35,15 @@ func MKVFile(path string, o FileOptions) *MKVSource {
 	return &MKVSource{Open: func() (io.ReadCloser, error) { return os.Open(path) }, FileOptions: o}
 }
 
-// Configure reads up to the first frame.
+// maxEarly bounds the frames that Configure keeps while it looks for a picture.
+const maxEarly = 120
+
+// Configure reads up to the first picture.
 func (m *MKVSource) Configure(ctx context.Context) (StreamInfo, error) {
 	if err := m.open(); err != nil {
 		return StreamInfo{}, err
 	}
-	for !m.metMain() && len(m.early) < maxPending {
+	for !m.metMain() && len(m.early) < maxEarly {
 		err := m.read(ctx, func(f Frame) error {
 			f.Data = slices.Clone(f.Data)
 			m.early = append(m.early, f)

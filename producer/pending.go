@@ -17,9 +17,8 @@ type pendingFrames struct {
 	n    int
 }
 
-// maxPending bounds what waits of one track, whatever TrackWait says: the
-// official producer's 60, twice.
-const maxPending = 120
+// maxPending bounds the frames of one track that wait, whatever TrackWait says.
+const maxPending = 1024
 
 func (q *pendingFrames) len() int { return q.n }
 

@@ -105,7 +105,9 @@ func (s *Stream) acceptLocked(f *Frame) error {
 	}
 	s.held.Add(int64(len(f.Data)))
 	t.pending.push(*f, now)
-	t.silent = false
+	if t.silent {
+		s.cameBackLocked(t, f)
+	}
 	s.lastPut = now
 	return nil
 }
@@ -152,7 +154,7 @@ func (s *Stream) drainLocked(now time.Time, all bool) error {
 		}
 		p := first.pending.front()
 		if missing && !all {
-			if now.Sub(p.at) < s.info.TrackWait && first.pending.len() < maxPending {
+			if now.Sub(p.at) < s.patienceLocked() && first.pending.len() < maxPending {
 				return nil
 			}
 			for _, t := range s.tracks {
@@ -165,10 +167,41 @@ func (s *Stream) drainLocked(now time.Time, all bool) error {
 		if err := s.emitLocked(first, &p.Frame, now); err != nil {
 			return err
 		}
+		s.lastEmitted, s.haveEmitted = p.DTS, true
 		n := int64(len(p.Data))
 		first.pending.pop()
 		s.held.Add(-n)
 		s.client.store.release(n)
+	}
+}
+
+// patienceLocked is how long a frame waits for the other tracks now: TrackWait, more
+// when a track was seen to arrive later than that, and more before the first
+// picture, because encoders of pictures have to get going.
+func (s *Stream) patienceLocked() time.Duration {
+	if s.header == nil && s.cutter.pending.len() == 0 {
+		return max(startPatience*s.info.TrackWait, s.trackWait)
+	}
+	return max(s.info.TrackWait, s.trackWait)
+}
+
+const (
+	startPatience = 3
+	mostPatience  = 10 // times TrackWait
+)
+
+// cameBackLocked takes note of a track that was given up and is there again. When
+// its frames are older than what has gone out, it was not silent but late, and will
+// be late again: from now on the others wait for as long as it takes.
+func (s *Stream) cameBackLocked(t *track, f *Frame) {
+	t.silent = false
+	if !s.haveEmitted || f.DTS >= s.lastEmitted {
+		return
+	}
+	wait := s.patienceLocked() + (s.lastEmitted - f.DTS) + s.info.TrackWait/4
+	if wait = min(wait, mostPatience*s.info.TrackWait); wait > s.trackWait {
+		s.trackWait = wait
+		s.log.Info("a track arrives late; the others wait for it", "track", t.info.Number, "wait", wait)
 	}
 }
 

@@ -43,6 +43,10 @@ type Stream struct {
 	headerStale bool // codec private data changed
 	uuid        [16]byte
 
+	trackWait   time.Duration // what late tracks have been seen to need; see patienceLocked
+	lastEmitted time.Duration // DTS of the newest frame that went into a fragment
+	haveEmitted bool
+
 	// The frontier that the next fragment must lie behind.
 	lastStart, lastMax int64 // ticks of the newest fragment: first frame, highest
 	haveLast           bool

@@ -39,10 +39,13 @@ type clock struct {
 }
 
 const (
-	farAway = 2 * time.Second       // jump instead of slewing
-	dead    = 20 * time.Millisecond // differences that nobody cares about
-	slew    = 200                   // follow by at most a 200th of the time that passes: 5 ms a second
-	window  = 15 * time.Second
+	farAhead = 2 * time.Second        // jump there instead of slewing
+	farBack  = 30 * time.Second       // as well; less is slewed, because time that goes back costs a session
+	far      = 500 * time.Millisecond // follow faster
+	dead     = 20 * time.Millisecond  // differences that nobody cares about
+	slew     = 200                    // follow by at most a 200th of the time that passes: 5 ms a second
+	fastSlew = 20
+	window   = 15 * time.Second
 )
 
 // at is the producer time of a packet with RTP time pts. ntp is what the camera's
@@ -53,7 +56,7 @@ func (c *clock) at(pts time.Duration, ntp time.Time, haveNTP bool) time.Time {
 	if haveNTP {
 		c.offset, c.seen = ntp.Sub(now), true
 	}
-	useNTP := haveNTP && (c.source == TimeCamera || c.source != TimeLocal && c.offset.Abs() <= trust)
+	useNTP := haveNTP && c.believes(ntp)
 	if !c.have {
 		c.have, c.base, c.trusted, c.last = true, arrival, useNTP, pts
 		if useNTP {
@@ -65,11 +68,9 @@ func (c *clock) at(pts time.Duration, ntp time.Time, haveNTP bool) time.Time {
 	c.last = max(c.last, pts)
 	if useNTP {
 		target := ntp.Add(-pts)
-		if !c.trusted {
-			// The first report of a camera that is believed: what was stamped by
-			// arrival is late by the delay of the network and of its encoder.
-			c.trusted = true
-		}
+		// After the first report: what was stamped by arrival was late by the delay
+		// of the network and of the encoder.
+		c.trusted = true
 		c.follow(target, passed)
 		return c.base.Add(pts)
 	}
@@ -92,13 +93,22 @@ func (c *clock) at(pts time.Duration, ntp time.Time, haveNTP bool) time.Time {
 	return c.base.Add(pts)
 }
 
+// believes reports whether times come from the camera's reports.
+func (c *clock) believes(ntp time.Time) bool {
+	return c.source == TimeCamera || c.source != TimeLocal && ntp.Sub(c.now()).Abs() <= trust
+}
+
 func (c *clock) follow(target time.Time, passed time.Duration) {
 	d := target.Sub(c.base)
 	switch {
-	case d.Abs() > farAway:
+	case d > farAhead, d < -farBack:
 		c.base = target
 	case d.Abs() > dead:
-		step := min(d.Abs(), passed/slew)
+		step := passed / slew
+		if d.Abs() > far {
+			step = passed / fastSlew
+		}
+		step = min(step, d.Abs())
 		if d < 0 {
 			step = -step
 		}

@@ -13,10 +13,12 @@ import (
 	"github.com/bluenviron/gortsplib/v5"
 	"github.com/bluenviron/gortsplib/v5/pkg/description"
 	"github.com/bluenviron/gortsplib/v5/pkg/format"
+	"github.com/bluenviron/gortsplib/v5/pkg/format/rtpfragmented"
 	"github.com/bluenviron/gortsplib/v5/pkg/format/rtph264"
 	"github.com/bluenviron/gortsplib/v5/pkg/format/rtph265"
 	"github.com/bluenviron/gortsplib/v5/pkg/format/rtpmjpeg"
 	"github.com/bluenviron/gortsplib/v5/pkg/format/rtpmpeg4audio"
+	"github.com/bluenviron/mediacommon/v2/pkg/codecs/mpeg4audio"
 	"github.com/pion/rtp"
 
 	"github.com/sluicevideo/sluice"
@@ -47,6 +49,9 @@ type medium struct {
 	// frame.
 	picture func(units [][]byte) (data []byte, key bool)
 	buf     []byte
+
+	clock   clock // by the camera's reports
+	stamped bool
 }
 
 // choose takes the first video and, unless it is not wanted, the first sound that
@@ -159,19 +164,16 @@ func newMedium(m *description.Media, forma format.Format) (*medium, error) {
 		if err != nil {
 			return nil, fmt.Errorf("AAC: %w", err)
 		}
-		cpd, err := f.Config.Marshal()
-		if err != nil {
-			return nil, fmt.Errorf("AAC: %w", err)
+		if err := k.aac(f.Config); err != nil {
+			return nil, err
 		}
-		k.track = sluice.Track{
-			Type: sluice.TrackAudio, CodecID: "A_AAC", Name: "kvs_audio_track", CodecPrivate: cpd,
-			Audio: &sluice.Audio{SamplingFrequency: float64(f.Config.SampleRate), Channels: uint64(f.Config.ChannelCount)},
-		}
-		step := time.Duration(1024) * time.Second / time.Duration(max(f.Config.SampleRate, 1))
+		step := aacStep(f.Config)
 		k.decode = func(p *rtp.Packet) ([][]byte, time.Duration, error) {
 			aus, err := d.Decode(p)
 			return aus, step, passOver(err, rtpmpeg4audio.ErrMorePacketsNeeded)
 		}
+	case *format.MPEG4AudioLATM:
+		return k, k.latm(f)
 	case *format.G711:
 		law := producer.ALaw
 		if f.MULaw {
@@ -198,6 +200,95 @@ func newMedium(m *description.Media, forma format.Format) (*medium, error) {
 		return nil, nil
 	}
 	return k, nil
+}
+
+// aac makes the track of a configuration.
+func (k *medium) aac(c *mpeg4audio.AudioSpecificConfig) error {
+	cpd, err := c.Marshal()
+	if err != nil {
+		return fmt.Errorf("AAC: %w", err)
+	}
+	k.track = sluice.Track{
+		Number: k.number, Type: sluice.TrackAudio, CodecID: "A_AAC", Name: "kvs_audio_track", CodecPrivate: cpd,
+		Audio: &sluice.Audio{SamplingFrequency: float64(c.SampleRate), Channels: uint64(c.ChannelCount)},
+	}
+	k.known = true
+	return nil
+}
+
+func aacStep(c *mpeg4audio.AudioSpecificConfig) time.Duration {
+	return 1024 * time.Second / time.Duration(max(c.SampleRate, 1))
+}
+
+// latm takes AAC in LATM (RFC 6416), as GStreamer sends it: one program with one
+// layer. The configuration is in the SDP, or in band.
+func (k *medium) latm(f *format.MPEG4AudioLATM) error {
+	d, err := f.CreateDecoder()
+	if err != nil {
+		return fmt.Errorf("AAC in LATM: %w", err)
+	}
+	element := mpeg4audio.AudioMuxElement{MuxConfigPresent: f.CPresent, StreamMuxConfig: f.StreamMuxConfig}
+	config := func() *mpeg4audio.AudioSpecificConfig {
+		m := element.StreamMuxConfig
+		if m == nil || len(m.Programs) != 1 || len(m.Programs[0].Layers) != 1 {
+			return nil
+		}
+		return m.Programs[0].Layers[0].AudioSpecificConfig
+	}
+	k.track, k.known = sluice.Track{Type: sluice.TrackAudio}, false
+	if c := config(); c != nil {
+		if err := k.aac(c); err != nil {
+			return err
+		}
+	}
+	k.decode = func(p *rtp.Packet) (frames [][]byte, step time.Duration, err error) {
+		b, err := d.Decode(p)
+		if err != nil {
+			return nil, 0, passOver(err, rtpfragmented.ErrMorePacketsNeeded)
+		}
+		c := config()
+		if !f.CPresent && c != nil && element.StreamMuxConfig.NumSubFrames == 0 {
+			// The common case, without what the configuration says behind the
+			// AudioSpecificConfig: GStreamer sends those with an extension, which
+			// the parser takes for what follows.
+			frame, err := latmPayload(b)
+			return [][]byte{frame}, aacStep(c), err
+		}
+		if err := element.Unmarshal(b); err != nil {
+			return nil, 0, fmt.Errorf("AAC in LATM: %w", err)
+		}
+		c = config()
+		if c == nil {
+			return nil, 0, errors.New("AAC in LATM: more than one program or layer")
+		}
+		if !k.known {
+			if err := k.aac(c); err != nil {
+				return nil, 0, err
+			}
+		}
+		for _, sub := range element.Payloads {
+			frames = append(frames, sub[0][0])
+		}
+		return frames, aacStep(c), nil
+	}
+	return nil
+}
+
+// latmPayload is the frame in an AudioMuxElement of one sub-frame, program and layer
+// with lengths (ISO/IEC 14496-3, PayloadLengthInfo and PayloadMux).
+func latmPayload(b []byte) ([]byte, error) {
+	n, at := 0, 0
+	for at < len(b) {
+		n += int(b[at])
+		at++
+		if b[at-1] != 255 {
+			break
+		}
+	}
+	if n == 0 || n > len(b)-at {
+		return nil, fmt.Errorf("AAC in LATM: a frame of %d bytes where %d are left", n, len(b)-at)
+	}
+	return b[at : at+n], nil
 }
 
 // passOver is nil for the errors that only say that a packet completes nothing.
@@ -271,9 +362,7 @@ func (f *feed) packet(k *medium, p *rtp.Packet) {
 	}
 	rate := int64(max(k.forma.ClockRate(), 1))
 	pts := time.Duration(ticks/rate)*time.Second + time.Duration(ticks%rate)*time.Second/time.Duration(rate)
-	ntp, haveNTP := f.rtp.PacketNTP(k.media, p)
-	at := f.clock.at(pts, ntp, haveNTP)
-	f.stat.timed(at, f.clock.offset, f.clock.seen, f.clock.trusted)
+	at := f.at(k, p, pts)
 	if k.picture != nil {
 		data, key := k.picture(frames)
 		if len(data) > 0 {
@@ -286,6 +375,26 @@ func (f *feed) packet(k *medium, p *rtp.Packet) {
 			f.put(k, at.Add(time.Duration(i)*step), step, true, data)
 		}
 	}
+}
+
+// at is a packet's producer time. The camera's reports put each medium in its
+// place; what has none is placed by arrival, all media by one clock.
+func (f *feed) at(k *medium, p *rtp.Packet, pts time.Duration) time.Time {
+	ntp, haveNTP := f.rtp.PacketNTP(k.media, p)
+	c := &f.clock
+	if haveNTP && f.clock.believes(ntp) {
+		if !k.clock.have {
+			k.clock = clock{source: f.clock.source, now: f.clock.now}
+			if k.stamped {
+				k.clock = f.clock // from here it is led to where the camera says
+			}
+		}
+		c = &k.clock
+	}
+	k.stamped = true
+	at := c.at(pts, ntp, haveNTP)
+	f.stat.timed(at, c.offset, c.seen, c.trusted)
+	return at
 }
 
 // ready makes the stream once all tracks are known.
