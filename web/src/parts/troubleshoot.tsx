@@ -109,7 +109,7 @@ export function findings(s: StreamInfo, a: Activity, now = Date.now()): Finding[
       type: "error",
       title: `${e.ErrorId} ${e.ErrorCode}`,
       text: `${e.Detail || "The producer was told of this error and its fragment was refused."} (${ago(e.Time * 1000, now)})`,
-      anchor: `ack-${e.ErrorId}`,
+      anchor: `ack-${e.ErrorId >= 4500 && e.ErrorId <= 4599 ? 4500 : e.ErrorId}`, // those of keys share a heading
     });
   }
   if (out.every((f) => f.type === "info")) {
