@@ -6,7 +6,6 @@ import (
 	"errors"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"slices"
@@ -82,7 +81,6 @@ type doubleSession struct {
 	header    http.Header
 	body      []byte
 	ended     bool
-	conn      net.Conn
 	fragments int
 }
 

@@ -76,7 +76,6 @@ type Stream struct {
 	stopping  bool
 	failed    error // for good
 	stopped   chan struct{}
-	isStopped bool
 
 	pressure struct{ latency, buffer bool }
 	m        counters
