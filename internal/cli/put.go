@@ -286,8 +286,12 @@ func (p *putter) summary(m producer.StreamMetrics, r producer.Report, took time.
 		}{p.stream, m.PutFrames, m.TransferredBytes, took.Seconds(), m.BufferedAcks, m.ReceivedAcks, m.PersistedAcks, errs,
 			m.ResentFragments, p.dropped.Fragments, len(r.Undelivered), numberText(p.last.Number)})
 	}
-	_, err := fmt.Fprintf(p.env.Stdout, "%s: %d frames, %s in %s; acknowledgements: %d BUFFERING, %d RECEIVED, %d PERSISTED%s\n",
-		p.stream, m.PutFrames, sizeText(m.TransferredBytes), took.Round(time.Millisecond), m.BufferedAcks, m.ReceivedAcks, m.PersistedAcks, text)
+	frames := ""
+	if m.PutFrames > 0 {
+		frames = fmt.Sprintf("%d frames, ", m.PutFrames)
+	}
+	_, err := fmt.Fprintf(p.env.Stdout, "%s: %s%s in %s; acknowledgements: %d BUFFERING, %d RECEIVED, %d PERSISTED%s\n",
+		p.stream, frames, sizeText(m.TransferredBytes), took.Round(time.Millisecond), m.BufferedAcks, m.ReceivedAcks, m.PersistedAcks, text)
 	return err
 }
 
