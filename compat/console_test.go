@@ -1,10 +1,11 @@
 package compat_test
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
-	"net/http"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sluicevideo/sluice/internal/cli"
 	"github.com/sluicevideo/sluice/internal/demo"
 	"github.com/sluicevideo/sluice/internal/sluicetest"
 	"github.com/sluicevideo/sluice/kvsapi"
@@ -42,9 +44,9 @@ func (h *hostile) Run(ctx context.Context, s *producer.Stream) error {
 	return h.Camera.Run(ctx, s)
 }
 
-// TestConsole walks the console in Chromium as its users do, on a server with a
-// camera, and leaves screenshots in build/screenshots.
-func TestConsole(t *testing.T) {
+// browser skips a test where there is none, or nothing for it to show.
+func browser(t *testing.T) {
+	t.Helper()
 	for _, program := range []string{"node", "chromium", "ffprobe"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skipf("%s is not installed", program)
@@ -53,15 +55,45 @@ func TestConsole(t *testing.T) {
 	if _, err := os.Stat("console/node_modules/playwright-core"); err != nil {
 		t.Skip("compat/console/node_modules is missing (npm ci)")
 	}
-	s := sluicetest.Start(t)
-	res, err := http.Get(s.Endpoint + "/console/")
-	if err != nil {
-		t.Fatal(err)
-	}
-	res.Body.Close()
-	if res.StatusCode != http.StatusOK {
+	if _, err := os.Stat("../internal/console/dist/index.html"); err != nil {
 		t.Skip("the console is not built (make console)")
 	}
+}
+
+// TestDemoInBrowser opens what "sluice demo" prints.
+func TestDemoInBrowser(t *testing.T) {
+	browser(t)
+	ctx, interrupt := context.WithCancel(t.Context())
+	out, in := io.Pipe()
+	done := make(chan int, 1)
+	go func() {
+		done <- cli.Run(ctx, []string{"demo", "--listen", "127.0.0.1:0", "--listen-tls", "off", "--debug-listen", "off"}, &cli.Env{
+			Stdin: strings.NewReader(""), Stdout: in, Stderr: in, Now: time.Now,
+		})
+		in.Close()
+	}()
+	address := ""
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if _, after, ok := strings.Cut(lines.Text(), "Console "); ok {
+			address = strings.TrimSpace(after)
+		}
+		if strings.HasPrefix(lines.Text(), "Ctrl-C") {
+			break
+		}
+	}
+	go io.Copy(io.Discard, out)
+	browse(t, "demo.js", address, "shown")
+	interrupt()
+	if code := <-done; code != 0 {
+		t.Errorf("the demo ended with %d", code)
+	}
+}
+
+// TestConsole walks the console in Chromium as its users do, on a server with a
+// camera, and leaves screenshots in build/screenshots.
+func TestConsole(t *testing.T) {
+	browser(t)
+	s := sluicetest.Start(t)
 	play(t, s, "demo-camera", &demo.Camera{})
 	play(t, s, "hostile", &hostile{})
 	shots, err := filepath.Abs("../build/screenshots")
@@ -75,28 +107,28 @@ func TestConsole(t *testing.T) {
 		"url": s.Endpoint, "key": s.Credentials.AccessKeyID, "secret": s.Credentials.SecretAccessKey, "shots": shots, "temp": t.TempDir(), "markup": markup,
 	}
 	settings["nobodyKey"], settings["nobodySecret"], _ = strings.Cut(nobody(t, s), ":")
-	t.Run("walk", func(t *testing.T) { browse(t, "walk.js", settings, "walked") })
+	b, err := json.Marshal(settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Run("walk", func(t *testing.T) { browse(t, "walk.js", string(b), "walked") })
 	t.Run("pages", func(t *testing.T) {
 		if _, err := os.Stat("browser/node_modules/hls.js"); err != nil {
 			t.Skip("compat/browser/node_modules is missing (npm ci)")
 		}
-		browse(t, "pages.js", settings, "played")
+		browse(t, "pages.js", string(b), "played")
 	})
 }
 
 // browse runs a script of compat/console, which ends with a word when all went
 // well.
-func browse(t *testing.T, script string, settings map[string]string, end string) {
+func browse(t *testing.T, script, settings, end string) {
 	t.Helper()
-	b, err := json.Marshal(settings)
-	if err != nil {
-		t.Fatal(err)
-	}
 	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute) // only to notice that it is stuck
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "node", script)
 	cmd.Dir = "console"
-	cmd.Env = append(os.Environ(), "SLUICE_CONSOLE="+string(b))
+	cmd.Env = append(os.Environ(), "SLUICE_CONSOLE="+settings)
 	cmd.WaitDelay = 10 * time.Second
 	out, err := cmd.CombinedOutput()
 	t.Logf("%s", out)

@@ -53,7 +53,9 @@ for (const player of ["hls.js", "video.js", "Shaka"]) {
   await plays(page, `example page, ${player}`);
   // A session that is over answers as one whose token is not the server's.
   await page.evaluate(([p, u]) => play(p, u), [player, `${url}/hls/v1/getHLSMasterPlaylist.m3u8?SessionToken=over`]);
-  await page.getByText("The session is over").waitFor();
+  await page.getByText("The session is over").waitFor().catch(async (e) => {
+    throw new Error(`${player}: ${await page.locator("body").innerText()} ${e.message}`);
+  });
   await open({ key: nobodyKey, secret: nobodySecret });
   await page.getByRole("button", { name: "Play", exact: true }).click();
   await page.getByText("AccessDeniedException").waitFor();
