@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -80,12 +79,10 @@ func TestBackup(t *testing.T) {
 		after.verify(t, rc)
 		after.readAll(t, rc)
 	}
-	r.cmd.Process.Signal(syscall.SIGTERM)
-	r.end()
+	r.stop()
 
 	// An older catalog over newer media.
-	p.cmd.Process.Signal(syscall.SIGTERM)
-	p.end()
+	p.stop()
 	old, err := os.ReadFile(filepath.Join(backup, "catalog.db"))
 	if err != nil {
 		t.Fatal(err)
@@ -120,8 +117,7 @@ func TestBackup(t *testing.T) {
 		t.Errorf("%d fragments acknowledged in the stream made anew, want 3", len(late.persisted))
 	}
 	t.Logf("%d fragments acknowledged before the backup began, 0 lost; %d more were in it, whole; %d with the older catalog, 0 lost", total, more, all)
-	p.cmd.Process.Signal(syscall.SIGTERM)
-	p.end()
+	p.stop()
 }
 
 // acknowledged is a copy of what was, up to now.

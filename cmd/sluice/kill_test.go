@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -93,8 +92,7 @@ func TestKill(t *testing.T) {
 	if k.changes == 0 || acknowledged == 0 {
 		t.Error("nothing was tested")
 	}
-	p.cmd.Process.Signal(syscall.SIGTERM)
-	p.end()
+	p.stop()
 }
 
 type killTest struct {

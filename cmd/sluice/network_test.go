@@ -14,7 +14,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -412,8 +411,7 @@ func TestBadNetworks(t *testing.T) {
 	})
 	t.Logf("%d clients, %d connections (%v by fault), %d sessions, %d fragments acknowledged, 0 lost, %d followed; before %+v, after %+v",
 		clients, sum(network.seen[:]), network.seen, sessions, acknowledged, chunks, before, after)
-	p.cmd.Process.Signal(syscall.SIGTERM)
-	p.end()
+	p.stop()
 }
 
 func sum(list []int) (n int) {
@@ -551,6 +549,5 @@ func TestCutNetwork(t *testing.T) {
 		t.Errorf("acknowledged %v, listed %v, %v", acked, list, err)
 	}
 	network.close()
-	p.cmd.Process.Signal(syscall.SIGTERM)
-	p.end()
+	p.stop()
 }

@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -93,8 +92,5 @@ func TestOverload(t *testing.T) {
 			t.Errorf("resident memory rose from %d to %d bytes with a budget of %d", before, peak, budget)
 		}
 	}
-	p.cmd.Process.Signal(syscall.SIGTERM)
-	if code := p.end(); code != 0 {
-		t.Errorf("exit code %d", code)
-	}
+	p.stop()
 }

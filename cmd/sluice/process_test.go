@@ -91,6 +91,13 @@ func (l *lines) wait(t *testing.T, word string) string {
 	}
 }
 
+// tail is the last lines, for a test that failed.
+func (l *lines) tail() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return strings.Join(l.text[max(0, len(l.text)-12):], "\n")
+}
+
 func sluiceCommand(args ...string) *exec.Cmd {
 	cmd := exec.Command(os.Args[0], args...)
 	for _, e := range os.Environ() {
@@ -144,6 +151,15 @@ func (p *process) end() int {
 	case <-time.After(time.Minute):
 		p.t.Fatal("the server does not end")
 		return -1
+	}
+}
+
+// stop ends the server as an operator does, and wants it to end well.
+func (p *process) stop() {
+	p.t.Helper()
+	p.cmd.Process.Signal(syscall.SIGTERM)
+	if code := p.end(); code != 0 {
+		p.t.Errorf("SIGTERM: exit code %d", code)
 	}
 }
 
@@ -311,6 +327,5 @@ func TestDebugListener(t *testing.T) {
 			t.Errorf("%s: %d", path, resp.StatusCode)
 		}
 	}
-	p.cmd.Process.Signal(syscall.SIGTERM)
-	p.end()
+	p.stop()
 }

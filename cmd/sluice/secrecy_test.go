@@ -17,7 +17,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -103,8 +102,7 @@ func TestSecrecy(t *testing.T) {
 	root = p.client()
 	play(t, root, look, now)
 	readBack(t, root, "camera", 5)
-	p.cmd.Process.Signal(syscall.SIGTERM)
-	p.end()
+	p.stop()
 	look.absent(t, data, "after SIGTERM")
 	look.absentIn(t, "the log", strings.Join(p.log.text, "\n"))
 	if t.Failed() {
@@ -144,8 +142,7 @@ func TestSecrecy(t *testing.T) {
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
-	p.cmd.Process.Signal(syscall.SIGTERM)
-	p.end()
+	p.stop()
 	left, err := filepath.Glob(filepath.Join(data, "media", string(deleted.ID), "*"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("files of the deleted stream: %v %v", left, err)

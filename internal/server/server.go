@@ -26,6 +26,7 @@ import (
 	"github.com/sluicevideo/sluice/internal/datadir"
 	"github.com/sluicevideo/sluice/internal/debug"
 	"github.com/sluicevideo/sluice/internal/metrics"
+	"github.com/sluicevideo/sluice/internal/store/fsys"
 )
 
 // Options of New. Config must be given.
@@ -90,6 +91,9 @@ func New(ctx context.Context, o Options) (*Server, error) {
 	return s, nil
 }
 
+// roomToStart is what opening the databases may need on the disk.
+const roomToStart = 4 << 20
+
 func (s *Server) open(ctx context.Context) error {
 	for _, w := range s.cfg.Warnings {
 		s.log.Warn(w)
@@ -121,6 +125,10 @@ func (s *Server) open(ctx context.Context) error {
 		s.log.Info("root access key made", "file", s.rootFrom.Path)
 	}
 	if s.parts, err = s.openParts(ctx); err != nil {
+		// SQLite can only say "disk I/O error".
+		if free, _, serr := (fsys.OS{}).Space(s.dir.Path); serr == nil && free < roomToStart {
+			return fmt.Errorf("the disk of %s is full, %d bytes are free: make room, at least %d, and start again: %w", s.dir.Path, free, roomToStart, err)
+		}
 		return err
 	}
 	if err := s.listen(ctx); err != nil {
