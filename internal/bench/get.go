@@ -164,13 +164,15 @@ func Archive(ctx context.Context, t *Target, streams []string, connections int, 
 	before, began := usage(t.PID), time.Now()
 	ctx, cancel := context.WithTimeout(ctx, length)
 	defer cancel()
+	// A dial that runs into the deadline says "i/o timeout" before ctx has ended.
+	over := func() bool { return ctx.Err() != nil || time.Since(began) >= length }
 	for i := range connections {
 		wg.Go(func() {
 			w := wants[i%len(streams)]
-			for ctx.Err() == nil {
+			for !over() {
 				r, c, err := t.media(ctx, streams[i%len(streams)], map[string]any{"StartSelectorType": "EARLIEST"}, 256<<10)
 				if err != nil {
-					if ctx.Err() == nil {
+					if !over() {
 						bad.add(err)
 					}
 					return
@@ -178,7 +180,7 @@ func Archive(ctx context.Context, t *Target, streams []string, connections int, 
 				n, err := pass(r, w.last, &total)
 				c.Close()
 				switch {
-				case ctx.Err() != nil:
+				case over():
 				case err != nil:
 					bad.add(err)
 					return
