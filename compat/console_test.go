@@ -47,7 +47,7 @@ func (h *hostile) Run(ctx context.Context, s *producer.Stream) error {
 // browser skips a test where there is none, or nothing for it to show.
 func browser(t *testing.T) {
 	t.Helper()
-	for _, program := range []string{"node", "chromium", "ffprobe"} {
+	for _, program := range []string{"node", "chromium", "ffmpeg", "ffprobe"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skipf("%s is not installed", program)
 		}
@@ -96,6 +96,8 @@ func TestConsole(t *testing.T) {
 	s := sluicetest.Start(t)
 	play(t, s, "demo-camera", &demo.Camera{})
 	play(t, s, "hostile", &hostile{})
+	encode(t, s, "h265", "-c:v", "libx265", "-preset", "ultrafast", "-x265-params", "keyint=25:log-level=error", "-c:a", "aac")
+	encode(t, s, "g711", "-c:v", "libx264", "-preset", "ultrafast", "-g", "25", "-pix_fmt", "yuv420p", "-c:a", "pcm_alaw")
 	shots, err := filepath.Abs("../build/screenshots")
 	if err == nil {
 		err = os.MkdirAll(shots, 0o755)
@@ -135,6 +137,19 @@ func browse(t *testing.T, script, settings, end string) {
 	if err != nil || !strings.HasSuffix(string(out), end+"\n") {
 		t.Errorf("%s: %v", script, err)
 	}
+}
+
+// encode lets a test picture and a tone play into a stream in codecs that ffmpeg
+// is told.
+func encode(t *testing.T, s *sluicetest.Server, stream string, codecs ...string) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), stream+".mkv")
+	args := append([]string{"-v", "error", "-f", "lavfi", "-i", "testsrc2=size=320x180:rate=25", "-f", "lavfi", "-i", "sine=sample_rate=8000", "-t", "8"}, codecs...)
+	if out, err := exec.CommandContext(t.Context(), "ffmpeg", append(args, file)...).CombinedOutput(); err != nil {
+		t.Fatalf("ffmpeg: %v %s", err, out)
+	}
+	open := func() (io.ReadCloser, error) { return os.Open(file) }
+	play(t, s, stream, &producer.MKVSource{Open: open, FileOptions: producer.FileOptions{Realtime: true, Loop: true}})
 }
 
 // play lets a source put into a stream until the test ends.

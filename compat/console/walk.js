@@ -257,6 +257,22 @@ await step("hostile names", async () => {
   refusals--;
 });
 
+await step("codecs that browsers lack", async () => {
+  await go("/stream/h265");
+  // Chromium on a machine with a hardware decoder does play it.
+  if (await page.evaluate(() => MediaSource.isTypeSupported('video/mp4; codecs="hvc1.1.6.L93.B0"'))) {
+    await page.waitForFunction(() => document.querySelector("video")?.currentTime > 0);
+  } else {
+    await page.getByText("This browser does not play the stream's codec").waitFor();
+    await go("/stream/h265/troubleshoot");
+    await page.getByText("This browser does not play H.265").waitFor();
+  }
+  await go("/stream/g711");
+  await page.waitForFunction(() => document.querySelector("video")?.currentTime > 0);
+  await page.getByText("without sound: G.711 A-law").waitFor();
+  await page.screenshot({ path: `${shots}/g711.png` });
+});
+
 let viewer;
 await step("users", async () => {
   await go("/users");
