@@ -7,48 +7,9 @@
 
 #include <string.h>
 
-#include "core.h"
-#include "props.h"
+#include "sink.h"
 
-GST_DEBUG_CATEGORY_STATIC(kvs_sink_debug);
-#define GST_CAT_DEFAULT kvs_sink_debug
-
-typedef struct {
-  GstElement parent;
-  struct props props;
-  const struct sluice_core *core;
-
-  GMutex lock;   /* of everything below */
-  GCond changed; /* paused, stopping, and flushing of the pads */
-  guint64 sink;  /* 0: closed */
-  gboolean anchored;
-  gboolean flushed; /* running time begins anew, and the pipeline's clock goes on */
-  GstClockTimeDiff anchor; /* wall clock at running time 0, ns since the epoch */
-  guint pads, ended;
-  gint audio, video; /* pads of each kind: at most one */
-  gboolean failed;   /* the stream has ended for good */
-  gboolean playing;  /* there is a clock to go by */
-  gboolean paused;   /* after it was playing: data waits */
-  gboolean stopping; /* to READY: nobody waits */
-} KvsSink;
-
-typedef struct {
-  GstElementClass parent;
-} KvsSinkClass;
-
-/* A sink pad with its track. */
-typedef struct {
-  GstPad parent;
-  GstSegment segment;
-  gint track; /* 1 video, 2 audio; a lone audio track is 1 */
-  gboolean is_video;
-  gboolean eos;      /* these two under the element's lock */
-  gboolean flushing;
-} KvsPad;
-
-typedef struct {
-  GstPadClass parent;
-} KvsPadClass;
+GST_DEBUG_CATEGORY(kvs_sink_debug);
 
 GType kvs_pad_get_type(void);
 G_DEFINE_TYPE(KvsPad, kvs_pad, GST_TYPE_PAD)
@@ -56,7 +17,6 @@ static void kvs_pad_class_init(KvsPadClass *klass) { (void)klass; }
 static void kvs_pad_init(KvsPad *pad) { gst_segment_init(&pad->segment, GST_FORMAT_UNDEFINED); }
 
 G_DEFINE_TYPE(KvsSink, kvs_sink, GST_TYPE_ELEMENT)
-#define KVS_SINK(o) ((KvsSink *)(o))
 
 enum { SIGNAL_ERROR, SIGNAL_ACK, SIGNAL_METRIC, SIGNAL_ACK_STRUCTURE, SIGNALS };
 static guint signals[SIGNALS];
@@ -71,15 +31,6 @@ static GstStaticPadTemplate audio_template = GST_STATIC_PAD_TEMPLATE(
     GST_STATIC_CAPS("audio/mpeg, mpegversion = (int) { 2, 4 }, stream-format = (string) { raw, adts }, channels = (int) [ 1, MAX ], rate = (int) [ 1, MAX ];"
                     "audio/x-alaw, channels = (int) { 1, 2 }, rate = (int) [ 8000, 192000 ];"
                     "audio/x-mulaw, channels = (int) { 1, 2 }, rate = (int) [ 8000, 192000 ]"));
-
-/* handle is the core's sink; 0 when there is none, which the core takes no harm
- * from. A copy may be used though the element is closed meanwhile. */
-static guint64 handle(KvsSink *self) {
-  g_mutex_lock(&self->lock);
-  guint64 sink = self->sink;
-  g_mutex_unlock(&self->lock);
-  return sink;
-}
 
 /* ---- what the core tells ---- */
 
@@ -142,133 +93,7 @@ static void on_event(void *user, int kind, const char *text) {
   gst_object_unref(self);
 }
 
-/* ---- time ---- */
-
-/* anchor_now gives the wall clock at running time 0, once a run: from the
- * pipeline's clock when it runs, so that live frames get the time they were
- * taken at; else so that the frame at hand is of now. */
-static GstClockTimeDiff anchor_now(KvsSink *self, GstClockTimeDiff running) {
-  GstClockTimeDiff now = g_get_real_time() * GST_USECOND, at = running;
-  GstClock *clock = gst_element_get_clock(GST_ELEMENT(self));
-  if (clock != NULL && self->playing && !self->flushed) {
-    GstClockTimeDiff current = GST_CLOCK_DIFF(gst_element_get_base_time(GST_ELEMENT(self)), gst_clock_get_time(clock));
-    /* A file that is read faster than it plays is ahead of the clock. */
-    if (ABS(current - running) < 10 * (GstClockTimeDiff)GST_SECOND) at = current;
-  }
-  if (clock != NULL) gst_object_unref(clock);
-  return now - at;
-}
-
-/* wall_time turns a buffer's time into ns since the epoch; -1 when it has none. */
-static gint64 wall_time(KvsSink *self, KvsPad *pad, GstClockTime t) {
-  guint64 running;
-  gint sign;
-  gint64 wall;
-  guint64 start = props_number(&self->props, "file-start-time");
-  if (!GST_CLOCK_TIME_IS_VALID(t)) return -1;
-  if (props_bool(&self->props, "use-original-pts")) return (gint64)t;
-  sign = gst_segment_to_running_time_full(&pad->segment, GST_FORMAT_TIME, t, &running);
-  if (sign == 0) return -1;
-  if (start != 0) return (gint64)(start * GST_SECOND) + sign * (gint64)running;
-  g_mutex_lock(&self->lock);
-  if (!self->anchored) {
-    self->anchor = anchor_now(self, sign * (GstClockTimeDiff)running);
-    self->anchored = TRUE;
-  }
-  wall = self->anchor + sign * (gint64)running;
-  g_mutex_unlock(&self->lock);
-  return wall;
-}
-
-/* ---- data ---- */
-
-/* hold keeps a pad's thread while the pipeline is paused. Before the first PLAYING
- * it does not: there is no preroll to wait for, and another branch of a tee may be
- * behind this one. */
-static gboolean hold(KvsSink *self, KvsPad *pad) {
-  gboolean go_on;
-  g_mutex_lock(&self->lock);
-  while (self->paused && !self->stopping && !pad->flushing) g_cond_wait(&self->changed, &self->lock);
-  go_on = !self->stopping && !pad->flushing;
-  g_mutex_unlock(&self->lock);
-  return go_on;
-}
-
-static GstFlowReturn chain(GstPad *gstpad, GstObject *parent, GstBuffer *buffer) {
-  KvsSink *self = KVS_SINK(parent);
-  KvsPad *pad = (KvsPad *)gstpad;
-  GstMapInfo map;
-  gint64 pts, dts, swap;
-  guint32 flags = 0;
-  int flow;
-  gboolean failed;
-
-  if (!hold(self, pad)) {
-    gst_buffer_unref(buffer);
-    return GST_FLOW_FLUSHING;
-  }
-  g_mutex_lock(&self->lock);
-  failed = self->failed;
-  g_mutex_unlock(&self->lock);
-  if (failed) {
-    gst_buffer_unref(buffer);
-    return props_bool(&self->props, "stop-on-error") ? GST_FLOW_ERROR : GST_FLOW_OK;
-  }
-  if (GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_CORRUPTED) || GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_DECODE_ONLY) ||
-      (GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_HEADER) && !GST_BUFFER_PTS_IS_VALID(buffer) && !GST_BUFFER_DTS_IS_VALID(buffer)) ||
-      gst_buffer_get_size(buffer) == 0) {
-    GST_DEBUG_OBJECT(pad, "left out %" GST_PTR_FORMAT, buffer);
-    gst_buffer_unref(buffer);
-    return GST_FLOW_OK;
-  }
-  if (!props_bool(&self->props, "disable-buffer-clipping") && pad->segment.format == GST_FORMAT_TIME &&
-      GST_BUFFER_PTS_IS_VALID(buffer) &&
-      !gst_segment_clip(&pad->segment, GST_FORMAT_TIME, GST_BUFFER_PTS(buffer),
-                        GST_BUFFER_DURATION_IS_VALID(buffer) ? GST_BUFFER_PTS(buffer) + GST_BUFFER_DURATION(buffer) : GST_BUFFER_PTS(buffer), NULL, NULL)) {
-    gst_buffer_unref(buffer);
-    return GST_FLOW_OK;
-  }
-  pts = wall_time(self, pad, GST_BUFFER_PTS(buffer));
-  dts = wall_time(self, pad, GST_BUFFER_DTS(buffer));
-  swap = pts;
-  switch (props_number(&self->props, "frame-timestamp")) {
-    case 0:
-      dts = pts != -1 ? pts : dts;
-      break;
-    case 1:
-      pts = dts != -1 ? dts : pts;
-      break;
-    default:
-      if (pts == -1) pts = dts;
-      if (swap == -1) dts = pts;
-      break;
-  }
-  if (!GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_DELTA_UNIT)) flags |= SLUICE_FRAME_KEY;
-  if (GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_DROPPABLE)) flags |= SLUICE_FRAME_DISCARDABLE;
-  if (GST_BUFFER_FLAG_IS_SET(buffer, GST_BUFFER_FLAG_DISCONT)) flags |= SLUICE_FRAME_DISCONT;
-
-  if (!gst_buffer_map(buffer, &map, GST_MAP_READ)) {
-    gst_buffer_unref(buffer);
-    GST_ELEMENT_ERROR(self, RESOURCE, READ, ("A buffer can't be read."), (NULL));
-    return GST_FLOW_ERROR;
-  }
-  /* All pads are unblocked together; one that does not flush goes on waiting. */
-  do {
-    flow = self->core->sink_put(handle(self), pad->track, map.data, map.size, pts, dts,
-                                GST_BUFFER_DURATION_IS_VALID(buffer) ? (gint64)GST_BUFFER_DURATION(buffer) : -1, flags);
-    if (flow == SLUICE_FLOW_FLUSHING) g_usleep(1000);
-  } while (flow == SLUICE_FLOW_FLUSHING && hold(self, pad));
-  gst_buffer_unmap(buffer, &map);
-  gst_buffer_unref(buffer);
-  switch (flow) {
-    case SLUICE_FLOW_FLUSHING:
-      return GST_FLOW_FLUSHING;
-    case SLUICE_FLOW_ERROR:
-      return props_bool(&self->props, "stop-on-error") ? GST_FLOW_ERROR : GST_FLOW_OK;
-    default:
-      return GST_FLOW_OK;
-  }
-}
+/* ---- what the pads are told ---- */
 
 /* set_caps tells the core the pad's track, anew when the caps change. */
 static gboolean set_caps(KvsSink *self, KvsPad *pad, GstCaps *caps) {
@@ -290,7 +115,7 @@ static gboolean set_caps(KvsSink *self, KvsPad *pad, GstCaps *caps) {
 
   GstBuffer *buffer = data != NULL && GST_VALUE_HOLDS_BUFFER(data) ? gst_value_get_buffer(data) : NULL;
   if (buffer != NULL) gst_buffer_map(buffer, &map, GST_MAP_READ);
-  result = self->core->sink_track(handle(self), pad->track, json->str, map.data, map.size, &error);
+  result = self->core->sink_track(kvs_sink_handle(self), pad->track, json->str, map.data, map.size, &error);
   if (buffer != NULL) gst_buffer_unmap(buffer, &map);
   g_string_free(json, TRUE);
   if (result != SLUICE_FLOW_OK) {
@@ -303,12 +128,12 @@ static gboolean set_caps(KvsSink *self, KvsPad *pad, GstCaps *caps) {
 
 /* custom takes the metadata and marker events of the official element. */
 static gboolean custom(KvsSink *self, const GstStructure *s) {
-  if (!g_str_has_prefix(gst_structure_get_name(s), "kvs-add-") || handle(self) == 0) return FALSE;
+  if (!g_str_has_prefix(gst_structure_get_name(s), "kvs-add-") || kvs_sink_handle(self) == 0) return FALSE;
   if (gst_structure_has_name(s, "kvs-add-metadata")) {
     const char *name = gst_structure_get_string(s, "name"), *value = gst_structure_get_string(s, "value");
     gboolean persist = FALSE;
     gst_structure_get_boolean(s, "persist", &persist);
-    if (name == NULL || value == NULL || self->core->sink_metadata(handle(self), name, value, persist) != SLUICE_FLOW_OK)
+    if (name == NULL || value == NULL || self->core->sink_metadata(kvs_sink_handle(self), name, value, persist) != SLUICE_FLOW_OK)
       GST_ELEMENT_WARNING(self, STREAM, FAILED, ("Metadata was refused: a name has 1 to 128 characters and does not begin with AWS, a value at most 256."),
                           ("%" GST_PTR_FORMAT, s));
     return TRUE;
@@ -319,7 +144,7 @@ static gboolean custom(KvsSink *self, const GstStructure *s) {
     GString *pairs = g_string_new("");
     const GValue *more = gst_structure_get_value(s, "pairs");
     json_structure(pairs, more != NULL && GST_VALUE_HOLDS_STRUCTURE(more) ? gst_value_get_structure(more) : NULL);
-    if (self->core->sink_marker(handle(self), kinds, gst_structure_get_string(s, "prefix"), pairs->str) != SLUICE_FLOW_OK)
+    if (self->core->sink_marker(kvs_sink_handle(self), kinds, gst_structure_get_string(s, "prefix"), pairs->str) != SLUICE_FLOW_OK)
       GST_ELEMENT_WARNING(self, STREAM, FAILED, ("A marker was refused."), ("%" GST_PTR_FORMAT, s));
     g_string_free(pairs, TRUE);
     return TRUE;
@@ -330,7 +155,7 @@ static gboolean custom(KvsSink *self, const GstStructure *s) {
 /* end waits until all is persisted, and then says so. */
 static void end(KvsSink *self, guint32 seqnum) {
   gint64 timeout = (gint64)props_number(&self->props, "stop-stream-timeout") * GST_SECOND;
-  gboolean drained = self->core->sink_drain(handle(self), timeout) != 0, stopping;
+  gboolean drained = self->core->sink_drain(kvs_sink_handle(self), timeout) != 0, stopping;
   g_mutex_lock(&self->lock);
   stopping = self->stopping;
   g_mutex_unlock(&self->lock);
@@ -346,7 +171,7 @@ static void flush_start(KvsSink *self, KvsPad *pad) {
   pad->flushing = TRUE;
   g_cond_broadcast(&self->changed);
   g_mutex_unlock(&self->lock);
-  self->core->sink_unblock(handle(self), TRUE);
+  self->core->sink_unblock(kvs_sink_handle(self), TRUE);
 }
 
 static gboolean event(GstPad *gstpad, GstObject *parent, GstEvent *e) {
@@ -368,8 +193,8 @@ static gboolean event(GstPad *gstpad, GstObject *parent, GstEvent *e) {
       flush_start(self, pad);
       break;
     case GST_EVENT_FLUSH_STOP:
-      self->core->sink_unblock(handle(self), FALSE);
-      self->core->sink_flush(handle(self));
+      self->core->sink_unblock(kvs_sink_handle(self), FALSE);
+      self->core->sink_flush(kvs_sink_handle(self));
       gst_segment_init(&pad->segment, GST_FORMAT_UNDEFINED);
       g_mutex_lock(&self->lock);
       pad->flushing = FALSE;
@@ -382,7 +207,7 @@ static gboolean event(GstPad *gstpad, GstObject *parent, GstEvent *e) {
       g_mutex_unlock(&self->lock);
       break;
     case GST_EVENT_EOS:
-      if (!hold(self, pad)) {
+      if (!kvs_sink_hold(self, pad)) {
         ok = FALSE;
         break;
       }
@@ -465,7 +290,7 @@ static GstPad *request_new_pad(GstElement *element, GstPadTemplate *template, co
   GST_PAD_SET_ACCEPT_INTERSECT(GST_PAD(pad));
   pad->is_video = is_video;
   pad->track = is_video ? 1 : 2;
-  gst_pad_set_chain_function(GST_PAD(pad), chain);
+  gst_pad_set_chain_function(GST_PAD(pad), kvs_sink_chain);
   gst_pad_set_event_function(GST_PAD(pad), event);
   if (GST_STATE(element) >= GST_STATE_PAUSED || GST_STATE_TARGET(element) >= GST_STATE_PAUSED) gst_pad_set_active(GST_PAD(pad), TRUE);
   gst_element_add_pad(element, GST_PAD(pad));
@@ -487,7 +312,7 @@ static void release_pad(GstElement *element, GstPad *gstpad) {
   if (pad->eos) self->ended--;
   last = !pad->eos && self->pads > 0 && self->ended == self->pads && self->sink != 0 && !self->stopping;
   g_mutex_unlock(&self->lock);
-  if (self->core != NULL) self->core->sink_unblock(handle(self), FALSE);
+  if (self->core != NULL) self->core->sink_unblock(kvs_sink_handle(self), FALSE);
   tell_pads(self);
   gst_element_remove_pad(element, gstpad);
   /* The pad that went was the one that was waited for. */
@@ -575,7 +400,7 @@ static GstStateChangeReturn change_state(GstElement *element, GstStateChange tra
       if (!open_core(self)) return GST_STATE_CHANGE_FAILURE;
       break;
     case GST_STATE_CHANGE_READY_TO_PAUSED:
-      self->core->sink_unblock(handle(self), FALSE);
+      self->core->sink_unblock(kvs_sink_handle(self), FALSE);
       g_mutex_lock(&self->lock);
       self->ended = 0;
       self->paused = self->playing = self->stopping = self->anchored = self->flushed = FALSE;
@@ -590,7 +415,7 @@ static GstStateChangeReturn change_state(GstElement *element, GstStateChange tra
     case GST_STATE_CHANGE_PAUSED_TO_READY:
       /* Whatever waits in a pad's thread must return, or the pads can't stop. */
       run(self, FALSE, TRUE);
-      self->core->sink_unblock(handle(self), TRUE);
+      self->core->sink_unblock(kvs_sink_handle(self), TRUE);
       break;
     default:
       break;
@@ -605,7 +430,7 @@ static GstStateChangeReturn change_state(GstElement *element, GstStateChange tra
       run(self, FALSE, FALSE);
       break;
     case GST_STATE_CHANGE_PAUSED_TO_READY:
-      self->core->sink_flush(handle(self));
+      self->core->sink_flush(kvs_sink_handle(self));
       break;
     case GST_STATE_CHANGE_READY_TO_NULL:
       close_core(self);
