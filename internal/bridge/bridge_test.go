@@ -463,7 +463,7 @@ func TestGStreamerPushes(t *testing.T) {
 		"h264 aac": {"videotestsrc num-buffers=100 is-live=true ! video/x-raw,width=320,height=240,format=I420,framerate=25/1 ! x264enc key-int-max=25 bframes=0 ! video/x-h264,profile=baseline ! h264parse config-interval=-1 ! s. " +
 			"audiotestsrc num-buffers=180 is-live=true ! audio/x-raw,rate=48000,channels=2 ! avenc_aac ! aacparse ! s. rtspclientsink name=s protocols=tcp latency=0 location=", false, "H264 MPEG-4 Audio LATM"},
 		"h264 b-frames": {"videotestsrc num-buffers=100 is-live=true ! video/x-raw,width=320,height=240,format=I420,framerate=25/1 ! x264enc key-int-max=25 bframes=2 ! video/x-h264,profile=main ! h264parse config-interval=-1 ! rtspclientsink protocols=tcp latency=0 location=", false, "H264"},
-		"h264 alaw udp": {"videotestsrc num-buffers=100 is-live=true ! video/x-raw,width=320,height=240,format=I420,framerate=25/1 ! x264enc key-int-max=25 bframes=0 ! video/x-h264,profile=baseline ! s. " +
+		"h264 alaw udp": {"videotestsrc num-buffers=100 is-live=true ! video/x-raw,width=320,height=240,format=I420,framerate=25/1 ! x264enc tune=zerolatency key-int-max=25 bframes=0 ! video/x-h264,profile=baseline ! s. " +
 			"audiotestsrc num-buffers=32 is-live=true ! audio/x-raw,rate=8000,channels=1 ! alawenc ! s. rtspclientsink name=s protocols=udp latency=0 location=", true, "H264 G711"},
 		"h265": {"videotestsrc num-buffers=100 is-live=true ! video/x-raw,width=320,height=240,format=I420,framerate=25/1 ! x265enc key-int-max=25 speed-preset=ultrafast tune=zerolatency ! h265parse config-interval=-1 ! rtspclientsink protocols=tcp latency=0 location=", false, "H265"},
 	} {
