@@ -156,3 +156,44 @@ func rss(t testing.TB) int64 {
 	}
 	return 0
 }
+
+// TestDayOfMedia pushes a day of media at top speed through one stream: memory must
+// not grow with it.
+func TestDayOfMedia(t *testing.T) {
+	hours := 1
+	if os.Getenv("SLUICE_LONG") != "" {
+		hours = 24
+	} else if testing.Short() {
+		t.Skip("go test -short")
+	}
+	srv := sluicetest.Start(t)
+	c := serverClient(t, srv, srv.Endpoint)
+	s, err := c.NewStream(producer.StreamInfo{Name: "day", Tracks: []sluice.Track{video()}, Type: producer.Offline})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const perHour = 25 * 3600
+	data := make([]byte, 400)
+	var first int64
+	for h := range hours {
+		for i := range perHour {
+			n := h*perHour + i
+			if err := s.PutFrame(t.Context(), producer.FrameAt(epoch.Add(time.Duration(n)*40*time.Millisecond), n%50 == 0, data)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		live := int64(m.HeapAlloc) - c.Metrics().ContentStoreAllocatedSize
+		if h == 0 {
+			first = live
+		} else if live > 2*first+(64<<20) { // the server is in the process too
+			t.Fatalf("hour %d: %d MB live, after the first hour %d", h+1, live>>20, first>>20)
+		}
+	}
+	stop(t, s)
+	if m := s.Metrics(); m.PersistedAcks != int64(hours)*perHour/50 || m.DroppedFragments > 0 {
+		t.Errorf("%d hours: %d fragments persisted, %d dropped", hours, m.PersistedAcks, m.DroppedFragments)
+	}
+}

@@ -133,7 +133,10 @@ func schedules(t testing.TB) int {
 		}
 		return n
 	}
-	if testing.Short() {
+	switch {
+	case os.Getenv("SLUICE_LONG") != "":
+		return 1000
+	case testing.Short():
 		return 5
 	}
 	return 50
