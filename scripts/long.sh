@@ -31,5 +31,6 @@ export SLUICE_LONG=1
 for package in $(git ls-files '*_test.go' | xargs grep -lE 'SLUICE_LONG' | xargs -n1 dirname | sort -u); do
   part "long $package" go test "./$package" -count=1 -timeout 6h -v
 done
+part "cross builds run" bash -c 'make -s cross && scripts/cross-run.sh'
 part "soak kvssink" scripts/soak-kvssink.sh "${SOAKMINUTES:-30}"
 exit $failed
