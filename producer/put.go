@@ -130,81 +130,6 @@ func (s *Stream) clock(now time.Time) time.Duration {
 	return now.Sub(s.epoch)
 }
 
-// drainLocked moves queued frames into fragments, earliest first, for as long as
-// the next is known: every track that is not silent has one, or has kept the
-// others waiting for TrackWait. all takes them without waiting.
-func (s *Stream) drainLocked(now time.Time, all bool) error {
-	if len(s.tracks) == 1 {
-		return nil
-	}
-	for {
-		var first *track
-		missing := false
-		for _, t := range s.tracks {
-			if t.pending.len() == 0 {
-				missing = missing || !t.silent
-				continue
-			}
-			if first == nil || t.pending.front().DTS < first.pending.front().DTS {
-				first = t
-			}
-		}
-		if first == nil {
-			return nil
-		}
-		p := first.pending.front()
-		if missing && !all {
-			if now.Sub(p.at) < s.patienceLocked() && first.pending.len() < maxPending {
-				return nil
-			}
-			for _, t := range s.tracks {
-				if t.pending.len() == 0 && !t.silent {
-					t.silent = true
-					s.log.Debug("a track is silent; the others go on", "track", t.info.Number)
-				}
-			}
-		}
-		if err := s.emitLocked(first, &p.Frame, now); err != nil {
-			return err
-		}
-		s.lastEmitted, s.haveEmitted = p.DTS, true
-		n := int64(len(p.Data))
-		first.pending.pop()
-		s.held.Add(-n)
-		s.client.store.release(n)
-	}
-}
-
-// patienceLocked is how long a frame waits for the other tracks now: TrackWait, more
-// when a track was seen to arrive later than that, and more before the first
-// picture, because encoders of pictures have to get going.
-func (s *Stream) patienceLocked() time.Duration {
-	if s.header == nil && s.cutter.pending.len() == 0 {
-		return max(startPatience*s.info.TrackWait, s.trackWait)
-	}
-	return max(s.info.TrackWait, s.trackWait)
-}
-
-const (
-	startPatience = 3
-	mostPatience  = 10 // times TrackWait
-)
-
-// cameBackLocked takes note of a track that was given up and is there again. When
-// its frames are older than what has gone out, it was not silent but late, and will
-// be late again: from now on the others wait for as long as it takes.
-func (s *Stream) cameBackLocked(t *track, f *Frame) {
-	t.silent = false
-	if !s.haveEmitted || f.DTS >= s.lastEmitted {
-		return
-	}
-	wait := s.patienceLocked() + (s.lastEmitted - f.DTS) + s.info.TrackWait/4
-	if wait = min(wait, mostPatience*s.info.TrackWait); wait > s.trackWait {
-		s.trackWait = wait
-		s.log.Info("a track arrives late; the others wait for it", "track", t.info.Number, "wait", wait)
-	}
-}
-
 // emitLocked appends a frame to the fragment it belongs to. On errNoRoom nothing
 // has changed, and it may be called again.
 func (s *Stream) emitLocked(t *track, f *Frame, now time.Time) error {
@@ -360,30 +285,6 @@ func (s *Stream) learnFromKey(t *track, data []byte) {
 	if !bytes.Equal(old, t.info.CodecPrivate) {
 		s.headerStale = s.headerStale || old != nil
 	}
-}
-
-// jumpBack is how far a clock may step back before the frames are taken to be on
-// another time line.
-const jumpBack = time.Second
-
-// repair gives a frame times that go on from those before. jump says that time
-// went back so far that a new session has to begin; moved by how much a time was
-// changed.
-func (t *track) repair(f *Frame) (pts, dts time.Duration, jump bool, moved time.Duration) {
-	pts, dts = f.PTS, f.DTS
-	if f.NoDTS {
-		dts = pts
-	}
-	if t.started && dts < t.lastDTS {
-		if t.lastDTS-dts > jumpBack && pts < t.lastPTS-jumpBack {
-			return pts, dts, true, 0
-		}
-		if !f.NoDTS {
-			moved = t.lastDTS - dts
-		}
-		dts = t.lastDTS
-	}
-	return pts, dts, false, moved
 }
 
 // cutLocked decides whether a frame begins a fragment, or why it can be in none.
@@ -545,62 +446,4 @@ func floorDiv(a, b int64) int64 {
 		q--
 	}
 	return q
-}
-
-// skipRun gathers skipped frames into one event.
-type skipRun struct {
-	Range
-	track  uint64
-	reason SkipReason
-}
-
-func (s *Stream) skippedLocked(t *track, pts time.Duration, f *Frame, size int, why SkipReason) {
-	r := &s.skip
-	if r.Frames > 0 && (r.reason != why || r.track != t.info.Number) {
-		r.flush(s)
-	}
-	at := s.timeOf(pts)
-	if r.Frames == 0 {
-		*r = skipRun{Range: Range{Start: at, End: at}, track: t.info.Number, reason: why}
-	}
-	if at.Before(r.Start) {
-		r.Start = at
-	}
-	if end := at.Add(f.Duration); end.After(r.End) {
-		r.End = end
-	}
-	r.Frames++
-	r.Bytes += int64(size)
-	s.m.skippedFrames++
-}
-
-func (r *skipRun) flush(s *Stream) {
-	if r.Frames == 0 {
-		return
-	}
-	s.events.send(FramesSkipped{Range: r.Range, Track: r.track, Reason: r.reason})
-	*r = skipRun{}
-}
-
-// repairRun gathers repaired times into one event and one warning.
-type repairRun struct {
-	track  uint64
-	frames int
-	by     time.Duration
-}
-
-func (r *repairRun) add(s *Stream, t *track, moved time.Duration) {
-	if moved == 0 {
-		if r.frames > 0 {
-			s.events.send(TimestampRepaired{Track: r.track, Frames: r.frames, By: r.by})
-			if s.m.repairedFrames == int64(r.frames) {
-				s.log.Warn("times of frames repaired", "track", r.track, "frames", r.frames, "by", r.by)
-			}
-			*r = repairRun{}
-		}
-		return
-	}
-	r.track, r.by = t.info.Number, max(r.by, moved)
-	r.frames++
-	s.m.repairedFrames++
 }
