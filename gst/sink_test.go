@@ -20,10 +20,14 @@ func parse(t *testing.T, out string) []said {
 	t.Helper()
 	var all []said
 	for line := range strings.Lines(out) {
-		var s said
-		if line[0] == '{' && json.Unmarshal([]byte(line), &s) == nil {
-			all = append(all, s)
+		if line[0] != '{' {
+			continue // GStreamer's own words
 		}
+		var s said
+		if err := json.Unmarshal([]byte(line), &s); err != nil {
+			t.Fatalf("the program said %q: %v", line, err)
+		}
+		all = append(all, s)
 	}
 	if len(all) == 0 || all[len(all)-1]["kind"] != "over" {
 		t.Fatalf("the program did not come to its end:\n%s", tail([]byte(out)))

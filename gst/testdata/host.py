@@ -9,8 +9,13 @@ Gst.init(None)
 stream = sys.argv[2] if len(sys.argv) > 2 else "py"
 
 
+saying = threading.Lock()
+
+
+# Signals come on the element's threads: two lines must not run into each other.
 def say(kind, **fields):
-    print(json.dumps(dict(kind=kind, **fields)), flush=True)
+    with saying:
+        print(json.dumps(dict(kind=kind, **fields)), flush=True)
 
 
 def value(s, field):
