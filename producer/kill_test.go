@@ -125,7 +125,7 @@ func TestServerIsKilled(t *testing.T) {
 		t.Errorf("dropped: %v", d)
 	}
 	seen := map[string]int{}
-	for _, f := range storedBy(t, c.srv, "cam") {
+	for _, f := range c.srv.Stored("cam") {
 		for _, fr := range f.Frames {
 			text, _, _ := strings.Cut(string(fr.Data), " x")
 			seen[text]++

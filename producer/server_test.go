@@ -16,7 +16,6 @@ import (
 	"github.com/sluicevideo/sluice"
 	"github.com/sluicevideo/sluice/internal/sluicetest"
 	"github.com/sluicevideo/sluice/kvsapi"
-	"github.com/sluicevideo/sluice/parser"
 	"github.com/sluicevideo/sluice/producer"
 )
 
@@ -43,32 +42,6 @@ func serverClient(t testing.TB, srv *sluicetest.Server, endpoint string, change 
 		_ = c.Close(ctx)
 	})
 	return c
-}
-
-// storedBy reads back all fragments of a stream, in the order of their numbers.
-func storedBy(t testing.TB, srv *sluicetest.Server, stream string) (all []*parser.Fragment) {
-	t.Helper()
-	client := srv.Client()
-	ref := sluice.StreamRef{Name: stream}
-	var numbers []sluice.FragmentNumber
-	in := kvsapi.ListFragmentsInput{Stream: ref, From: time.Unix(0, 0), To: time.Now().Add(time.Hour)}
-	for f, err := range parser.List(context.Background(), client, in) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		numbers = append(numbers, f.Number)
-	}
-	slices.SortFunc(numbers, sluice.FragmentNumber.Compare)
-	if len(numbers) == 0 {
-		return nil
-	}
-	for f, err := range parser.FetchList(context.Background(), client, ref, numbers, parser.FetchOptions{}) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, f)
-	}
-	return all
 }
 
 func TestAgainstTheServer(t *testing.T) {
@@ -101,7 +74,7 @@ func TestAgainstTheServer(t *testing.T) {
 				return
 			}
 			var got []string
-			all := storedBy(t, srv, name)
+			all := srv.Stored(name)
 			for i, f := range all {
 				step := time.Second
 				if info.ByDuration {
@@ -239,7 +212,7 @@ func playFaults(t *testing.T, srv *sluicetest.Server, target string, seed uint64
 	resent := s.Metrics().ResentFragments
 	times := map[string]int{}
 	extra := 0
-	for _, f := range storedBy(t, srv, name) {
+	for _, f := range srv.Stored(name) {
 		var first, n int
 		for i, fr := range f.Frames {
 			text, _, _ := strings.Cut(string(fr.Data), " x")

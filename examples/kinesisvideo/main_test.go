@@ -30,15 +30,6 @@ func film(n int) []byte {
 func TestTour(t *testing.T) {
 	t.Parallel()
 	server := sluicetest.Start(t)
-	environ := server.Environ()
-	getenv := func(name string) string {
-		for _, e := range environ {
-			if v, ok := strings.CutPrefix(e, name+"="); ok {
-				return v
-			}
-		}
-		return ""
-	}
 	dir := t.TempDir()
 	in, out := filepath.Join(dir, "film.mkv"), filepath.Join(dir, "merged.mkv")
 	if err := os.WriteFile(in, film(7), 0o600); err != nil {
@@ -46,7 +37,7 @@ func TestTour(t *testing.T) {
 	}
 	for round := range 2 { // the second time the stream is there already
 		var log bytes.Buffer
-		if err := run(t.Context(), []string{"-stream", "tour", "-out", out, "-frames", in}, getenv, &log); err != nil {
+		if err := run(t.Context(), []string{"-stream", "tour", "-out", out, "-frames", in}, server.Getenv, &log); err != nil {
 			t.Fatalf("round %d: %v\n%s", round, err, log.String())
 		}
 		b, err := os.ReadFile(out)

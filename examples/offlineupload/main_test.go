@@ -3,51 +3,18 @@ package main
 import (
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/sluicevideo/sluice"
 	"github.com/sluicevideo/sluice/internal/sluicetest"
-	"github.com/sluicevideo/sluice/kvsapi"
-	"github.com/sluicevideo/sluice/parser"
 )
-
-// environ points the example at a server of its own.
-func environ(t *testing.T) *sluicetest.Server {
-	srv := sluicetest.Start(t)
-	for _, e := range srv.Environ() {
-		k, v, _ := strings.Cut(e, "=")
-		t.Setenv(k, v)
-	}
-	return srv
-}
-
-// stored are the fragments of a stream, in the order of their numbers.
-func stored(t *testing.T, srv *sluicetest.Server, stream string) (all []*parser.Fragment) {
-	client, ref := srv.Client(), sluice.StreamRef{Name: stream}
-	in := kvsapi.ListFragmentsInput{Stream: ref, From: time.Unix(0, 0), To: time.Now().Add(time.Hour)}
-	var numbers []sluice.FragmentNumber
-	for f, err := range parser.List(t.Context(), client, in) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		numbers = append(numbers, f.Number)
-	}
-	for f, err := range parser.FetchList(t.Context(), client, ref, numbers, parser.FetchOptions{}) {
-		if err != nil {
-			t.Fatal(err)
-		}
-		all = append(all, f)
-	}
-	return all
-}
 
 func Test(t *testing.T) {
 	if _, err := exec.LookPath("ffmpeg"); err != nil {
 		t.Skip("needs ffmpeg")
 	}
-	srv := environ(t)
+	srv := sluicetest.Start(t)
+	srv.Setenv(t)
 	t.Setenv("XDG_CACHE_HOME", t.TempDir())
 	path := filepath.Join(t.TempDir(), "film.mp4")
 	out, err := exec.Command("ffmpeg", "-v", "error", "-f", "lavfi", "-i", "testsrc=size=64x48:rate=25:duration=4", "-c:v", "libx264", "-g", "25", path).CombinedOutput()
@@ -58,7 +25,7 @@ func Test(t *testing.T) {
 	if err := run(t.Context(), path, "cam", start); err != nil {
 		t.Fatal(err)
 	}
-	for i, f := range stored(t, srv, "cam") {
+	for i, f := range srv.Stored("cam") {
 		if !f.Producer.Equal(start.Add(time.Duration(i) * time.Second)) {
 			t.Errorf("fragment %d: producer time %v", i, f.Producer)
 		}

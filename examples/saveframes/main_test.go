@@ -98,17 +98,8 @@ func TestFromStream(t *testing.T) {
 			t.Fatal(ack, err)
 		}
 	}
-	environ := server.Environ()
-	getenv := func(name string) string {
-		for _, e := range environ {
-			if v, ok := strings.CutPrefix(e, name+"="); ok {
-				return v
-			}
-		}
-		return ""
-	}
 	dir := t.TempDir()
-	if err := run(t.Context(), []string{"-stream", "cam", "-dir", dir, "-n", "6"}, getenv, nil, io.Discard); err != nil {
+	if err := run(t.Context(), []string{"-stream", "cam", "-dir", dir, "-n", "6"}, server.Getenv, nil, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	check(t, dir, true)

@@ -31,7 +31,6 @@ import (
 	"github.com/sluicevideo/sluice/internal/cli"
 	"github.com/sluicevideo/sluice/internal/sluicetest"
 	"github.com/sluicevideo/sluice/kvsapi"
-	"github.com/sluicevideo/sluice/parser"
 	"github.com/sluicevideo/sluice/producer"
 )
 
@@ -150,19 +149,7 @@ func (r *running) get(stream string) string {
 // frames are all that the stream holds.
 func (r *running) frames(stream string) (all []sluice.Frame) {
 	r.t.Helper()
-	client := r.server.Client()
-	ref := sluice.StreamRef{Name: stream}
-	var numbers []sluice.FragmentNumber
-	for f, err := range parser.List(context.Background(), client, kvsapi.ListFragmentsInput{Stream: ref, From: time.Unix(0, 0), To: time.Now().Add(time.Hour)}) {
-		if err != nil {
-			r.t.Fatal(err)
-		}
-		numbers = append(numbers, f.Number)
-	}
-	for f, err := range parser.FetchList(context.Background(), client, ref, numbers, parser.FetchOptions{}) {
-		if err != nil {
-			r.t.Fatal(err)
-		}
+	for _, f := range r.server.Stored(stream) {
 		all = append(all, f.Frames...)
 	}
 	return all
