@@ -25,61 +25,93 @@ import (
 	"github.com/sluicevideo/sluice/internal/streamtest"
 )
 
-// failingFS is the machine's file system until its syncs fail.
+// failingFS is the machine's file system until its syncs fail: the next one when
+// its turn comes, and then no more.
 type failingFS struct {
 	fsys.OS
-	broken *atomic.Bool
+	fault *syncFault
+}
+
+type syncFault struct {
+	next    atomic.Bool
+	release chan struct{}
+}
+
+func (f *syncFault) meet() error {
+	if !f.next.Swap(false) {
+		return nil
+	}
+	<-f.release
+	return errors.New("input/output error")
 }
 
 func (f failingFS) Create(name string) (fsys.File, error) {
 	file, err := f.OS.Create(name)
-	return failingFile{file, f.broken}, err
+	return failingFile{file, f.fault}, err
 }
 
 type failingFile struct {
 	fsys.File
-	broken *atomic.Bool
+	fault *syncFault
 }
 
-var errDisk = errors.New("input/output error")
-
 func (f failingFile) Sync() error {
-	if f.broken.Load() {
-		return errDisk
+	if err := f.fault.meet(); err != nil {
+		return err
 	}
 	return f.File.Sync()
 }
 
 func (f failingFile) SyncFS() error {
-	if f.broken.Load() {
-		return errDisk
+	if err := f.fault.meet(); err != nil {
+		return err
 	}
 	return f.File.SyncFS()
 }
 
+// What a session has queued behind a fragment that could not be kept is not kept
+// either: its producer sends all of it again.
 func TestAFragmentThatCannotBeKept(t *testing.T) {
 	t.Parallel()
-	var broken atomic.Bool
+	fault := &syncFault{release: make(chan struct{})}
 	s := start(t, func(o *settings) {
-		o.parts = append(o.parts, func(p *streamtest.Settings) { p.Store.FS = failingFS{broken: &broken} })
+		o.parts = append(o.parts, func(p *streamtest.Settings) { p.Store.FS = failingFS{fault: fault} })
 	})
 	s.Create("cam", 24*time.Hour)
 	c := s.put(plainHead + "\r\n").accepted()
 	c.send(join(header(1), cluster(now), endOfFragment))
 	c.expect(kept(now)...)
-	broken.Store(true)
+	fault.next.Store(true)
 	c.send(join(cluster(now+1000), endOfFragment))
-	c.expect(ack("BUFFERING", now+1000), errorAck(sluice.ArchivalError, now+1000, true))
+	c.expect(ack("BUFFERING", now+1000))
+	for fault.next.Load() { // until the sync hangs
+		runtime.Gosched()
+	}
+	c.send(join(cluster(now+2000), endOfFragment, cluster(now+3000), endOfFragment, cluster(now+4000)))
+	c.expect(ack("BUFFERING", now+2000), ack("BUFFERING", now+3000), ack("BUFFERING", now+4000))
+	// Another session's wait behind them, and fare better.
+	other := s.put(plainHead + "\r\n").accepted()
+	other.send(join(header(1), cluster(now+100), endOfFragment))
+	other.expect(ack("BUFFERING", now+100))
+	close(fault.release)
+	c.expect(errorAck(sluice.ArchivalError, now+1000, true))
 	c.ends()
-	// The producer comes back with it, and the disk is well again.
-	broken.Store(false)
+	other.expect(ack("RECEIVED", now+100), ack("PERSISTED", now+100))
+	other.finish()
+	other.ends()
+	// The producer comes back with them, and the disk is well again.
 	c = s.put(plainHead + "\r\n").accepted()
-	c.send(join(header(1), cluster(now+1000), endOfFragment))
-	c.expect(kept(now + 1000)...)
+	c.send(header(1))
+	want := []int64{now, now + 100}
+	for ms := int64(now + 1000); ms <= now+4000; ms += 1000 {
+		c.send(join(cluster(uint64(ms)), endOfFragment))
+		c.expect(kept(ms)...)
+		want = append(want, ms)
+	}
 	c.finish()
 	c.ends()
-	if got := s.listed(); fmt.Sprint(got) != fmt.Sprint([]int64{now, now + 1000}) {
-		t.Errorf("listed %v", got)
+	if got := s.listed(); fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("listed %v, want %v", got, want)
 	}
 	if a := s.Streams.Activity(s.id()); len(a.Errors) != 1 || a.Errors[0].Ack.Code != sluice.ArchivalError {
 		t.Errorf("errors kept for who looks: %+v", a.Errors)

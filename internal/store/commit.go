@@ -59,6 +59,16 @@ func (t *Ticket) Err() error { return t.err }
 // Entry is the durable fragment's. To be called after Done, when Err is nil.
 func (t *Ticket) Entry() Entry { return t.entry }
 
+// failed is why the record was not made durable; nil while that is not known.
+func (t *Ticket) failed() error {
+	select {
+	case <-t.done:
+		return t.err
+	default:
+		return nil
+	}
+}
+
 func (t *Ticket) complete(e Entry, err error) {
 	t.entry, t.err = e, err
 	close(t.done)
@@ -254,37 +264,27 @@ func (s *Store) awaitRoom(parts []*part) {
 	}
 }
 
-// enter finds the records' lanes and claims them. Records of a stale epoch and
-// out of order are refused here; the index has the last word.
+// enter finds the records' lanes and claims them. Records of a stale epoch, out
+// of order, or behind one that failed are refused here; the index has the last
+// word.
 func (s *Store) enter(parts []*part) []*lane {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var lanes []*lane
 	highest := make(map[*lane]sluice.Sequence)
 	ahead := make(map[*lane]uint64)
+	refused := make(map[*Ticket]error)
 	for _, p := range parts {
-		if p.err != nil {
-			continue
-		}
 		m := p.rec.Meta
 		l := s.lanes[m.Stream]
-		switch {
-		case l == nil, l.dropped, l.epoch != p.epoch:
-			p.err = fmt.Errorf("store: stream %s, epoch %d: %w", m.Stream, p.epoch, ErrFenced)
-			continue
-		case m.Number.ServerTimestamp() != uint64(m.ServerMs):
-			p.err = fmt.Errorf("store: fragment %v has server timestamp %d beside the number's %d: %w", m.Number, m.ServerMs, m.Number.ServerTimestamp(), ErrVolume)
-			continue
-		case p.size == 0 || p.size > segment.MaxSealed:
-			p.err = fmt.Errorf("store: fragment %v has %d sealed bytes: %w", m.Number, p.size, ErrVolume)
+		if p.err == nil {
+			p.err = refusal(p, l, highest[l], refused)
+		}
+		if p.err != nil {
+			refused[p.ticket] = p.err
 			continue
 		}
-		seq := m.Number.Sequence()
-		if seq <= max(l.last, highest[l]) {
-			p.err = fmt.Errorf("store: fragment %v does not come after its stream's newest: %w", m.Number, ErrVolume)
-			continue
-		}
-		highest[l] = seq
+		highest[l] = m.Number.Sequence()
 		if !l.busy {
 			l.busy = true
 			lanes = append(lanes, l)
@@ -294,6 +294,34 @@ func (s *Store) enter(parts []*part) []*lane {
 		ahead[l]++
 	}
 	return lanes
+}
+
+// refusal is why a record cannot be appended to its lane, behind what comes
+// before it in its batch; nil: it can.
+func refusal(p *part, l *lane, before sluice.Sequence, refused map[*Ticket]error) error {
+	m := p.rec.Meta
+	if t := p.rec.After; t != nil {
+		// Batches follow each other, so what was appended before is decided, or is
+		// in this one: refused, or ahead in the same lane (see name).
+		err := t.failed()
+		if err == nil {
+			err = refused[t]
+		}
+		if err != nil {
+			return fmt.Errorf("store: the fragment before it failed: %w", err)
+		}
+	}
+	switch {
+	case l == nil, l.dropped, l.epoch != p.epoch:
+		return fmt.Errorf("store: stream %s, epoch %d: %w", m.Stream, p.epoch, ErrFenced)
+	case m.Number.ServerTimestamp() != uint64(m.ServerMs):
+		return fmt.Errorf("store: fragment %v has server timestamp %d beside the number's %d: %w", m.Number, m.ServerMs, m.Number.ServerTimestamp(), ErrVolume)
+	case p.size == 0 || p.size > segment.MaxSealed:
+		return fmt.Errorf("store: fragment %v has %d sealed bytes: %w", m.Number, p.size, ErrVolume)
+	case m.Number.Sequence() <= max(l.last, before):
+		return fmt.Errorf("store: fragment %v does not come after its stream's newest: %w", m.Number, ErrVolume)
+	}
+	return nil
 }
 
 // chooseFiles gives each record the file it goes to, leaving full ones.

@@ -282,3 +282,60 @@ func TestTrimOnAFullDisk(t *testing.T) {
 		fmt.Println(l.fs.Files("/"))
 	}
 }
+
+// What is queued behind a record that fails, and is not to be kept without it, is
+// not; what does not depend on it is.
+func TestWhatFollowsAFailureIsWithdrawn(t *testing.T) {
+	t.Parallel()
+	o := crashOptions
+	o.FullWait = -1
+	l := newLife(t, "after", o)
+	defer l.close()
+	id := streamID(0)
+	if err := errors.Join(l.open(), l.take(id), l.put(id, 100)); err != nil {
+		t.Fatal(err)
+	}
+	hangs, release := make(chan struct{}), make(chan struct{})
+	var syncs atomic.Int64
+	l.fs.Fail(func(op crashfs.Op) error {
+		if strings.HasPrefix(op.Kind, "sync") && strings.HasSuffix(op.Name, ".rec") && syncs.Add(1) == 1 {
+			close(hangs)
+			<-release
+			return syscall.EIO
+		}
+		return nil
+	})
+	p := l.promise(id)
+	appended := func(after *store.Ticket) *store.Ticket {
+		r := record(id, p.epoch, p.counter, 1000)
+		p.counter++
+		p.tried[r.Number] = r
+		r.After = after
+		return l.s.Append(p.epoch, r)
+	}
+	first := appended(nil)
+	<-hangs
+	second := appended(first) // waits in the queue
+	other := appended(nil)
+	third := appended(second)
+	close(release)
+	for i, k := range []*store.Ticket{first, second, third} {
+		if <-k.Done(); !errors.Is(k.Err(), store.ErrVolume) {
+			t.Errorf("record %d: %v", i, k.Err())
+		}
+	}
+	wait(t, other)
+	fourth := appended(third) // comes when all is decided
+	if <-fourth.Done(); !errors.Is(fourth.Err(), store.ErrVolume) {
+		t.Errorf("the last: %v", fourth.Err())
+	}
+	wait(t, appended(other))
+	l.check()
+	got := 0
+	for range l.s.List(t.Context(), id, store.Query{}) {
+		got++
+	}
+	if got != 3 {
+		t.Errorf("%d listed, want the first, the one that depends on nothing, and the one behind it", got)
+	}
+}

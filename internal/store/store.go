@@ -100,6 +100,10 @@ type Record struct {
 	// Retention bounds a file's age, so that expired media leaves the disk in
 	// time: a file is left after a tenth of it. 0 bounds nothing.
 	Retention time.Duration
+	// After is the ticket of an earlier record of the same stream, without which
+	// this one is not to be kept: when that failed, this fails with the same error.
+	// A producer sends again all that follows a failure. nil: none.
+	After *Ticket
 }
 
 // Location is where a record lies; opaque to callers.

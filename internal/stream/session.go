@@ -10,6 +10,7 @@ import (
 	"github.com/sluicevideo/sluice"
 	"github.com/sluicevideo/sluice/fragment"
 	"github.com/sluicevideo/sluice/internal/catalog"
+	"github.com/sluicevideo/sluice/internal/store"
 )
 
 // SessionInfo says who writes.
@@ -32,6 +33,7 @@ type Session struct {
 	ctx    context.Context // ends with the session
 	end    context.CancelCauseFunc
 	joined time.Time
+	queued *store.Ticket // of the last fragment given to the store; whoever drains has it
 
 	// Guarded by o.mu.
 	cur       *frag
@@ -424,6 +426,10 @@ func (o *Open) Commit(ctx context.Context) *Ticket {
 	}
 	sealed, err := f.seal(ctx)
 	if err != nil {
+		// What follows it in the session is not taken: it is sent again with it.
+		st.mu.Lock()
+		f.s.endLocked(err)
+		st.mu.Unlock()
 		st.abort(f, err)
 		return f.ticket
 	}

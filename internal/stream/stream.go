@@ -297,6 +297,7 @@ func (o *opened) drain() {
 		o.mu.Unlock()
 		for _, f := range ready {
 			t := o.r.o.Store.Append(epoch, f.record())
+			f.s.queued = t
 			o.r.settle.push(settlement{f: f, t: t})
 		}
 		o.mu.Lock()
@@ -421,9 +422,11 @@ func (f *frag) cost() int64 {
 	return f.size + int64(len(f.frames))*entryCost + fragCost
 }
 
-// record is what the store gets of a sealed fragment.
+// record is what the store gets of a sealed fragment. It is not kept when one
+// before it in its session failed: the producer, told of that one, sends it and
+// all behind it again.
 func (f *frag) record() store.Record {
-	return store.Record{Meta: f.meta(), Sealed: [][]byte{f.sealed}, Retention: f.retention}
+	return store.Record{Meta: f.meta(), Sealed: [][]byte{f.sealed}, Retention: f.retention, After: f.s.queued}
 }
 
 func (f *frag) meta() store.Meta {
