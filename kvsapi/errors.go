@@ -20,6 +20,7 @@ type APIError struct {
 	Message   string
 	Status    int    // HTTP status
 	RequestID string // x-amzn-RequestId; "" when there was none
+	Help      string // URL of what a Sluice server says about this error; "" from other servers
 }
 
 var _ smithy.APIError = (*APIError)(nil)
@@ -76,5 +77,23 @@ func readError(operation string, r *http.Response) *APIError {
 		Message:   b.Message,
 		Status:    r.StatusCode,
 		RequestID: r.Header.Get("X-Amzn-Requestid"),
+		Help:      HelpURL(r),
 	}
+}
+
+// HelpURL is what an answer's Link with rel="help" (RFC 8288) leads to, as a whole
+// URL; "" when there is none, or it leads away from the server that answered. Only
+// the form that Sluice writes is read.
+func HelpURL(r *http.Response) string {
+	target, ok := strings.CutSuffix(r.Header.Get("Link"), `>; rel="help"`)
+	target, begins := strings.CutPrefix(target, "<")
+	if !ok || !begins || r.Request == nil || r.Request.URL == nil {
+		return ""
+	}
+	u, err := r.Request.URL.Parse(target)
+	if err != nil || u.Host != r.Request.URL.Host {
+		return "" // another server's page is not for showing
+	}
+	u.User = nil
+	return u.String()
 }

@@ -135,6 +135,27 @@ func TestPutMediaIsFullDuplex(t *testing.T) {
 	}
 }
 
+// TestHelpURL: a link of another form, or away from the server, is passed over.
+func TestHelpURL(t *testing.T) {
+	t.Parallel()
+	for link, want := range map[string]string{
+		`</docs#a>; rel="help"`:               "http://h:1/docs#a",
+		`<http://h:1/docs>; rel="help"`:       "http://h:1/docs",
+		`<http://elsewhere/docs>; rel="help"`: "",
+		`<//elsewhere/docs>; rel="help"`:      "",
+		`<javascript:alert(1)>; rel="help"`:   "",
+		`</docs>; rel="next"`:                 "",
+		`/docs`:                               "",
+		``:                                    "",
+		"<http://h:1/\x7f>; rel=\"help\"":     "",
+	} {
+		r := &http.Response{Header: http.Header{"Link": {link}}, Request: httptest.NewRequest(http.MethodPost, "http://h:1/putMedia", nil)}
+		if got := kvsapi.HelpURL(r); got != want {
+			t.Errorf("%q: %q, want %q", link, got, want)
+		}
+	}
+}
+
 func TestPutMediaRefused(t *testing.T) {
 	t.Parallel()
 	var calls atomic.Int32
@@ -142,6 +163,7 @@ func TestPutMediaRefused(t *testing.T) {
 		calls.Add(1)
 		http.NewResponseController(w).EnableFullDuplex() // else net/http reads the body first
 		w.Header().Set("X-Amzn-Errortype", "ResourceNotFoundException:https://kinesisvideo.amazonaws.com/doc/2017-09-30/")
+		w.Header().Set("Link", `</help#gone>; rel="help"`)
 		w.WriteHeader(404)
 		io.WriteString(w, `{"Message":"The requested stream is not found or not active."}`)
 	}})
@@ -155,7 +177,7 @@ func TestPutMediaRefused(t *testing.T) {
 		}
 		want := &kvsapi.APIError{
 			Operation: "PutMedia", Code: sluice.ResourceNotFound, Message: "The requested stream is not found or not active.", Status: 404,
-			RequestID: "request-of-putMedia",
+			RequestID: "request-of-putMedia", Help: s.URL + "/help#gone",
 		}
 		if d := cmp.Diff(want, api); d != "" {
 			t.Error(d)

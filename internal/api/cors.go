@@ -36,7 +36,7 @@ func (a *API) cors(w http.ResponseWriter, r *http.Request) {
 	// A call from another page is judged by its signature like any other.
 }
 
-const exposedHeaders = "x-amzn-RequestId, x-amzn-ErrorType, Content-Range, Content-Length, Date"
+const exposedHeaders = "x-amzn-RequestId, x-amzn-ErrorType, Link, Content-Range, Content-Length, Date"
 
 func (a *API) preflight(w http.ResponseWriter, r *http.Request, c *Call) error {
 	c.silent = true

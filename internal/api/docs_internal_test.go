@@ -193,7 +193,8 @@ carry a session token. OPTIONS on any path answers the preflight of a browser.
 
 Checks are made in this order, and the first that fails answers: signature, policy, members, existence of the
 stream, rate. Every answer has x-amzn-RequestId; an error also has x-amzn-ErrorType, and a body {"Message": "..."}
-or, for errors before an operation is reached, {"message": "..."}.
+or, for errors before an operation is reached, {"message": "..."}. The header Link of an error, with rel="help", leads to
+the heading of [troubleshooting.md](troubleshooting.md) that answers it, on this server.
 
 Members are case-exact and unknown ones are passed over. null is as good as absent, and an empty body or null as
 good as {}. Whole numbers may be written as 24, 24.0 or 2.4E1. Times are seconds since the epoch (whole, decimal or

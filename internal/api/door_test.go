@@ -224,7 +224,7 @@ func refused(t *testing.T, h http.Handler, r *http.Request, name string, query b
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
 	got := exception(w)
-	if w.Code != status || got != string(code) || !strings.Contains(w.Body.String(), text) {
+	if w.Code != status || got != string(code) || !strings.Contains(w.Body.String(), text) || !strings.HasSuffix(w.Header().Get("Link"), `>; rel="help"`) {
 		t.Errorf("%s (query %v): %d %s %s, want %d %s with %q", name, query, w.Code, got, w.Body, status, code, text)
 	}
 }

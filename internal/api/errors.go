@@ -134,6 +134,7 @@ func exceptionOf(err error) exception {
 func (c *Call) writeException(e exception) {
 	h := c.out.Header()
 	h["x-amzn-ErrorType"] = []string{string(e.code)}
+	h["Link"] = []string{e.link()}
 	if c.Op != nil && c.Op.Streams || e.code == codeTooLarge || e.code == codeRequestTimeout {
 		// The rest of the body is not wanted. With this, net/http answers
 		// without reading it first, which for a live stream would be never; and

@@ -21,9 +21,11 @@ import (
 	"time"
 
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 	"github.com/spf13/cobra"
 
 	"github.com/sluicevideo/sluice"
+	"github.com/sluicevideo/sluice/kvsapi"
 )
 
 // Env is what a command line takes from its process.
@@ -125,6 +127,9 @@ func Run(ctx context.Context, args []string, env *Env) int {
 	var silent *exitError
 	if err != nil && (!errors.As(err, &silent) || silent.err != nil) && code != ExitInterrupted {
 		fmt.Fprintf(env.Stderr, "sluice: %s\n", errorText(err))
+		if url := helpURL(err); url != "" {
+			fmt.Fprintf(env.Stderr, "See %s\n", url)
+		}
 		var usage *usageError
 		if errors.As(err, &usage) {
 			fmt.Fprintf(env.Stderr, "See '%s --help'.\n", usage.help)
@@ -141,6 +146,19 @@ func errorText(err error) string {
 		return api.ErrorCode() + ": " + api.ErrorMessage()
 	}
 	return err.Error()
+}
+
+// helpURL is where a Sluice server says more about an error of its own.
+func helpURL(err error) string {
+	var ours *kvsapi.APIError
+	if errors.As(err, &ours) {
+		return ours.Help
+	}
+	var sdk *smithyhttp.ResponseError
+	if errors.As(err, &sdk) && sdk.Response != nil && sdk.Response.Response != nil {
+		return kvsapi.HelpURL(sdk.Response.Response)
+	}
+	return ""
 }
 
 func exitCode(err error) int {

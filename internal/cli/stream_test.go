@@ -70,7 +70,7 @@ func TestStreamVerbs(t *testing.T) {
 `},
 		{args: "stream describe cam1", out: "Name  cam1\nARN  " + arn + "\nStatus  ACTIVE\nRetention  24h\nMedia type  video/h264\nDevice  d1\n" +
 			"Key  arn:aws:kms:us-west-2:000000000000:alias/aws/kinesisvideo\nCreated  DATE\nVersion  VERSION\n"},
-		{args: "stream describe nobody", code: cli.ExitNotFound, errs: "ResourceNotFoundException"},
+		{args: "stream describe nobody", code: cli.ExitNotFound, errs: "/console/docs/troubleshooting.html#the-requested-stream-is-not-found-or-not-active\n"},
 		{args: "stream update cam1", code: cli.ExitUsage, errs: "nothing to change"},
 		{args: "stream update cam1 --media-type video/h265", out: "cam1 updated\n"},
 		{args: "stream retention cam1 7d", out: "cam1: retention 7d, was 24h\n"},
@@ -91,7 +91,7 @@ func TestStreamVerbs(t *testing.T) {
 		{args: "stream list --region eu-north-1", code: cli.ExitDenied, errs: "InvalidSignatureException"},
 		{args: "fragment list cam1", out: "NUMBER  SERVER TIME  PRODUCER TIME  LENGTH  SIZE\n"},
 		{args: "fragment list cam1 --json", out: "[]\n"},
-		{args: "fragment list nobody", code: cli.ExitNotFound, errs: "ResourceNotFoundException"},
+		{args: "fragment list nobody", code: cli.ExitNotFound, errs: "See http://"},
 		{args: "fragment get cam1 12 -o -", code: cli.ExitNotFound, errs: "was not found"},
 		{args: "fragment get cam1 twelve", code: cli.ExitUsage, errs: "not a fragment number"},
 		{args: "get cam1 --from earliest --to now -o -", code: cli.ExitNotFound, errs: "no fragment yet"},

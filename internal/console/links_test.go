@@ -37,6 +37,25 @@ func TestLinksToTroubleshooting(t *testing.T) {
 			t.Errorf("docs/troubleshooting.md has no heading %q", f[1])
 		}
 	}
+	// Every entry of the developer guide's chapter, by its title or by the text of
+	// the error.
+	for _, entry := range []string{
+		"latency-too-high",
+		"unknown-options-outmkv", "unable-to-determine-serviceoperation-name-to-be-authorized", "failed-to-put-a-frame-in-the-stream",
+		"service-closed-connection-before-final-ackevent-was-received", "status_store_out_of_memory",
+		"retrieving-hls-streaming-session-url-succeeds-but-playback-fails-in-video-player",
+		"official-libraries", // Java logs
+		"cannot-compile-the-producer-sdk", "video-stream-does-not-appear-in-the-console",
+		"the-security-token-included-in-the-request-is-invalid", "failed-to-submit-frame-to-kinesis-video-client",
+		"streaming-stopped-reason-not-negotiated", "failed-to-allocate-heap", "illegal-instruction", "camera-fails-to-load",
+		"camera-cant-be-found", "jnih-file-not-found", "curl-errors-or-a-certificate-that-is-not-trusted", "timestamprange-assertion",
+		"assertion-on-gst_value_set_fraction_range_full", "status_mkv_invalid_annexb_nalu_in_frame_data-0x3200000d",
+		"maximum-fragment-duration-was-reached-error", "cannot-access-a-single-frame-from-the-stream", "fragment-decoding-error",
+	} {
+		if !headings[entry] {
+			t.Errorf("docs/troubleshooting.md does not answer %q of the guide", entry)
+		}
+	}
 	for code := sluice.StreamReadError; code < 6000; code++ {
 		if strings.HasPrefix(code.String(), "UNKNOWN_") || code == sluice.MoreThanOneTrackFound {
 			continue // nobody's, or never sent
