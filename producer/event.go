@@ -47,6 +47,8 @@ type (
 		Range
 		Reason DropReason
 		Err    error // the error acknowledgement, if that was the reason
+		// Sent: a session had begun to send it, so it may have arrived for all that.
+		Sent bool
 	}
 	// FramesSkipped: frames that were put and taken into no fragment, a run of
 	// them at a time (DroppedFrameReportFunc).

@@ -2,6 +2,7 @@ package producer_test
 
 import (
 	"io"
+	"math/rand/v2"
 	"net"
 	"sync"
 	"testing"
@@ -22,7 +23,11 @@ type proxy struct {
 	moved   chan struct{} // closed when stalled ends
 	delay   time.Duration // of each piece
 	rate    int           // bytes a second, upwards; 0: not bounded
+	loss    float64       // share of the pieces that are sent again, and so come late
 }
+
+// retransmit is how long TCP takes to send a lost segment again.
+const retransmit = 200 * time.Millisecond
 
 func newProxy(t testing.TB, target string) *proxy {
 	t.Helper()
@@ -106,11 +111,14 @@ func (p *proxy) copy(to, from net.Conn, up bool) {
 		for {
 			p.mu.Lock()
 			stalled, moved := p.stalled, p.moved
-			delay, rate := p.delay, p.rate
+			delay, rate, loss := p.delay, p.rate, p.loss
 			p.mu.Unlock()
 			if !stalled {
 				if up && rate > 0 {
 					delay += time.Duration(n) * time.Second / time.Duration(rate)
+				}
+				if loss > 0 && rand.Float64() < loss {
+					delay += retransmit
 				}
 				if delay > 0 {
 					time.Sleep(delay) // this is the fault
@@ -156,7 +164,7 @@ func (p *proxy) stall() { p.set(func() { p.stalled = true }) }
 // heal ends every lasting fault.
 func (p *proxy) heal() {
 	p.set(func() {
-		p.stalled, p.refuse, p.delay, p.rate = false, false, 0, 0
+		p.stalled, p.refuse, p.delay, p.rate, p.loss = false, false, 0, 0, 0
 		close(p.moved)
 		p.moved = make(chan struct{})
 	})

@@ -87,7 +87,7 @@ func (s *Stream) loseLocked(f *fragment, why DropReason, err error) {
 	s.m.droppedFragments++
 	s.m.droppedFrames += int64(r.Frames)
 	s.m.addGap(r, why)
-	s.events.send(FragmentDropped{Range: r, Reason: why, Err: err})
+	s.events.send(FragmentDropped{Range: r, Reason: why, Err: err, Sent: f.attempts > 0})
 	s.log.Warn("fragment dropped", "reason", why.String(), "from", r.Start, "to", r.End, "frames", r.Frames)
 }
 

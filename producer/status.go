@@ -19,9 +19,24 @@ type StatusText struct {
 	Never       bool   // this package never returns it; Action says why
 }
 
+// official is s under the number of the official headers: the guide counts the
+// codes of the heap from 0x01000000, the headers from 0x10000000.
+func (s Status) official() Status {
+	if s>>16 == 0x0100 {
+		return s&0xffff | 0x10000000
+	}
+	return s
+}
+
+// Is implements errors.Is: a code of the heap is the same under either number.
+func (s Status) Is(target error) bool {
+	t, ok := target.(Status)
+	return ok && s.official() == t.official()
+}
+
 // Text is what is known of s; ok is false for a code that nobody has given.
 func (s Status) Text() (t StatusText, ok bool) {
-	t, ok = statusTable[s]
+	t, ok = statusTable[s.official()]
 	return t, ok
 }
 
@@ -30,14 +45,14 @@ func (s Status) Name() string {
 	if s == 0 {
 		return "STATUS_SUCCESS"
 	}
-	if t, ok := statusTable[s]; ok {
+	if t, ok := s.Text(); ok {
 		return t.Name
 	}
 	return fmt.Sprintf("STATUS_0x%08x", uint32(s))
 }
 
 func (s Status) Error() string {
-	if t, ok := statusTable[s]; ok {
+	if t, ok := s.Text(); ok {
 		return fmt.Sprintf("%s (0x%08x): %s", t.Name, uint32(s), t.Description)
 	}
 	return s.Name()

@@ -316,15 +316,3 @@ func TestStreamCanBeMadeAgain(t *testing.T) {
 		t.Errorf("after close: %v", err)
 	}
 }
-
-func TestStatusTable(t *testing.T) {
-	for _, s := range producer.Statuses() {
-		text, ok := s.Text()
-		if !ok || text.Name == "" || text.Description == "" || text.Action == "" {
-			t.Errorf("0x%08x: %+v", uint32(s), text)
-		}
-	}
-	if n := len(producer.Statuses()); n < 208 {
-		t.Errorf("%d codes; the guide alone has 208", n)
-	}
-}

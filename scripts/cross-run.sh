@@ -2,6 +2,10 @@
 # Runs the binaries of 'make cross' against a server: version, put and bridge, for
 # arm64, armv7 and armv6 under qemu-user-static and for windows/amd64 under wine.
 # What the machine lacks is named and left out; darwin is only linked.
+#
+# Debian: ffmpeg curl qemu-user-static wine64 gcc-mingw-w64-x86-64-win32. The last is
+# for a wine before version 9, which has no bcryptprimitives.dll: one is made for it
+# that hands random numbers out as advapi32 does.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 dir=${CROSS:-build/cross} failed=0
@@ -43,9 +47,24 @@ try() { # name, how to run, binary
   echo "$name: $(cat "$work/version"); put: $(grep -oE '[0-9]+ PERSISTED' "$work/put"); bridge: $fragments fragments"
   [ "$fragments" -gt 3 ] || failed=1
 }
+windows() {
+  export WINEDEBUG=-all WINEPREFIX=$work/wine
+  if command -v wine >/dev/null; then
+    wine wineboot -i >/dev/null 2>&1
+    local system="$WINEPREFIX/drive_c/windows/system32" gcc=x86_64-w64-mingw32-gcc
+    if [ ! -e "$system/bcryptprimitives.dll" ]; then
+      command -v $gcc >/dev/null || { echo "windows-amd64: this wine lacks bcryptprimitives.dll and $gcc is not installed: only linked"; return; }
+      printf 'LIBRARY bcryptprimitives.dll\nEXPORTS\n  ProcessPrng=advapi32.SystemFunction036\n' >"$work/prng.def"
+      $gcc -shared -nostdlib -Wl,-e,0 -o "$system/bcryptprimitives.dll" "$work/prng.def" || { failed=1; return; }
+    fi
+  fi
+  try windows-amd64 wine "$dir/sluice-windows-amd64.exe"
+  command -v wineserver >/dev/null && wineserver -k
+}
+
 try linux-amd64 "" "$host"
 try linux-arm64 qemu-aarch64-static "$dir/sluice-linux-arm64"
 try linux-armv7 qemu-arm-static "$dir/sluice-linux-armv7"
 try linux-armv6 qemu-arm-static "$dir/sluice-linux-armv6"
-try windows-amd64 wine "$dir/sluice-windows-amd64.exe"
+windows
 exit $failed
