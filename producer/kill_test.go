@@ -69,7 +69,7 @@ func (c *child) start() {
 	for lines.Scan() {
 		var region, key, secret string
 		if n, _ := fmt.Sscanf(lines.Text(), "SERVER %s %s %s", &region, &key, &secret); n == 3 {
-			c.srv = &sluicetest.Server{Endpoint: "http://127.0.0.1:" + c.port, Region: region, Credentials: aws.Credentials{AccessKeyID: key, SecretAccessKey: secret}}
+			c.srv = sluicetest.At(c.t, "http://127.0.0.1:"+c.port, region, aws.Credentials{AccessKeyID: key, SecretAccessKey: secret})
 			return
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+
 	"github.com/sluicevideo/sluice"
 	"github.com/sluicevideo/sluice/kvsapi"
 	"github.com/sluicevideo/sluice/parser"
@@ -36,6 +38,11 @@ func (s *Server) Stored(stream string) (all []*parser.Fragment) {
 		all = append(all, f)
 	}
 	return all
+}
+
+// At is a server that runs elsewhere: for its clients, and not to be stopped.
+func At(t testing.TB, endpoint, region string, c aws.Credentials) *Server {
+	return &Server{Endpoint: endpoint, Region: region, Credentials: c, t: t}
 }
 
 // Setenv sets this process's variables so that clients in it find the server.
