@@ -3,6 +3,7 @@ package api
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/sluicevideo/sluice"
@@ -28,8 +29,8 @@ func (a *API) activityRows() []Operation {
 			Input: streamActivityInput{}, Stream: FromBody, Need: NeedActive, JSON: a.describeStreamActivity,
 			Errors: []sluice.Code{sluice.ResourceNotFound},
 			Doc: "An extension of Sluice. What happens on a stream now: PutMedia sessions, readers of GetMedia, first and last fragment, what is stored, rates of the last fragments, " +
-				"the producer's lag (server minus producer timestamp of the last fragment), tracks with their codec as RFC 6381 names it, the last ERROR acknowledgements (newest first) and memory. " +
-				"Sessions, rates and errors are those since the server began.",
+				"the producer's lag (server minus producer timestamp of the last fragment), tracks with their codec as RFC 6381 names it, the last acknowledgements that were sent and the last of them that were errors (newest first) and memory. " +
+				"Sessions, rates, acknowledgements and errors are those since the server began.",
 		},
 	}
 }
@@ -96,6 +97,7 @@ type activityOutput struct {
 	FragmentsPerSecond      float64
 	ProducerLagMilliseconds int64
 	Tracks                  []activityTrack
+	Acks                    []activityAck
 	Errors                  []activityError
 	MemoryBytes             int64
 }
@@ -122,6 +124,13 @@ type activityTrack struct {
 	HasCodecPrivate   bool
 }
 
+type activityAck struct {
+	Time           Timestamp
+	EventType      string
+	FragmentNumber string `json:",omitempty"`
+	ErrorID        int    `json:"ErrorId,omitempty"`
+}
+
 type activityError struct {
 	Time           Timestamp
 	ErrorID        int `json:"ErrorId"`
@@ -138,19 +147,17 @@ func (a *API) describeStreamActivity(ctx context.Context, c *Call) (any, error) 
 	now := time.Now()
 	x := a.o.Streams.Activity(s.ID)
 	out := &activityOutput{
-		Sessions: []activitySession{}, Tracks: []activityTrack{}, Errors: []activityError{},
+		Sessions: []activitySession{}, Tracks: []activityTrack{}, Acks: []activityAck{}, Errors: []activityError{},
 		Readers: x.Readers, BitsPerSecond: x.Rate.Bits, FramesPerSecond: x.Rate.Pictures, FragmentsPerSecond: x.Rate.Fragments, MemoryBytes: x.TailBytes,
 	}
 	for _, p := range x.Sessions {
 		out.Sessions = append(out.Sessions, activitySession{clip(p.ID, 64), p.Remote, clip(p.Agent, 256), Timestamp(now.Add(-p.Age)), p.Fragments, p.Bytes})
 	}
-	for i := len(x.Errors) - 1; i >= 0; i-- {
-		e := x.Errors[i]
-		n := ""
-		if !e.Ack.Number.IsZero() {
-			n = e.Ack.Number.String()
-		}
-		out.Errors = append(out.Errors, activityError{Timestamp(e.Time), int(e.Ack.Code), e.Ack.Code.String(), n, clip(e.Reason, 500)})
+	for _, s := range slices.Backward(x.Acks) {
+		out.Acks = append(out.Acks, activityAck{Timestamp(s.Time), string(s.Ack.Event), numberOf(s.Ack), int(s.Ack.Code)})
+	}
+	for _, e := range slices.Backward(x.Errors) {
+		out.Errors = append(out.Errors, activityError{Timestamp(e.Time), int(e.Ack.Code), e.Ack.Code.String(), numberOf(e.Ack), clip(e.Reason, 500)})
 	}
 	if !x.LastFragment.IsZero() {
 		out.LastFragment = &lastFragmentOutput{fragmentOutput{
@@ -166,6 +173,14 @@ func (a *API) describeStreamActivity(ctx context.Context, c *Call) (any, error) 
 		out.Tracks = append(out.Tracks, describeTrack(&x.Tracks[i]))
 	}
 	return out, nil
+}
+
+// numberOf is the number of an acknowledgement's fragment; "": it has none.
+func numberOf(a sluice.Ack) string {
+	if a.Number.IsZero() {
+		return ""
+	}
+	return a.Number.String()
 }
 
 // addHoldings adds what the archive has, which is also all that is known of a

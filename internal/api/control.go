@@ -39,7 +39,8 @@ func (a *API) controlRows() []Operation {
 		row(Operation{
 			Name: "ListStreams", Class: limits.ListStreams,
 			Input: listStreamsInput{}, JSON: a.listStreams,
-			Doc: "In the order of names. NextToken belongs to the condition it was given for.",
+			Doc: "In the order of names. NextToken belongs to the condition it was given for. TagCondition is an extension of Sluice: streams of which a tag, written key=value, begins with " +
+				"ComparisonValue; it needs kinesisvideo:ListTagsForStream too, and a page may be shorter than asked for although there is a next.",
 		}),
 		row(Operation{
 			Name: "UpdateStream", Class: limits.UpdateStream,
@@ -200,7 +201,14 @@ type listStreamsInput struct {
 		ComparisonOperator string `shape:"enum=BEGINS_WITH"`
 		ComparisonValue    string `shape:"min=1,max=256,pattern=name"`
 	}
+	TagCondition *struct {
+		ComparisonOperator string `shape:"required,enum=BEGINS_WITH"`
+		ComparisonValue    string `shape:"required,min=1,max=385,pattern=tag"`
+	}
 }
+
+// tagScan is how many streams a page looks at to find those that have a tag.
+const tagScan = 20_000
 
 func (a *API) listStreams(ctx context.Context, c *Call) (any, error) {
 	in := c.Input.(*listStreamsInput)
@@ -211,12 +219,30 @@ func (a *API) listStreams(ctx context.Context, c *Call) (any, error) {
 	if in.StreamNameCondition != nil {
 		prefix = in.StreamNameCondition.ComparisonValue
 	}
-	after, err := openToken(in.NextToken, prefix)
+	condition, tag := prefix, ""
+	if in.TagCondition != nil {
+		// Who may not read tags must not find them out by asking.
+		if err := c.Authorize(ctx, "kinesisvideo:ListTagsForStream"); err != nil {
+			return nil, err
+		}
+		tag = in.TagCondition.ComparisonValue
+		condition += "\x00" + tag
+	}
+	after, err := openToken(in.NextToken, condition)
 	if err != nil {
 		return nil, err
 	}
-	// One more than asked for tells whether there is a next page.
-	list, err := a.o.Catalog.List(ctx, prefix, after, limit+1)
+	var list []catalog.Stream
+	more := false
+	if tag == "" {
+		// One more than asked for tells whether there is a next page.
+		if list, err = a.o.Catalog.List(ctx, prefix, after, limit+1); len(list) > limit {
+			list, more = list[:limit], true
+			after = list[limit-1].Name
+		}
+	} else {
+		list, after, more, err = a.listTagged(ctx, prefix, tag, after, limit)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -224,9 +250,8 @@ func (a *API) listStreams(ctx context.Context, c *Call) (any, error) {
 		NextToken      *string
 		StreamInfoList []streamInfo
 	}
-	if len(list) > limit {
-		list = list[:limit]
-		token := makeToken(list[limit-1].Name, prefix)
+	if more {
+		token := makeToken(after, condition)
 		out.NextToken = &token
 	}
 	out.StreamInfoList = make([]streamInfo, len(list))
@@ -234,6 +259,39 @@ func (a *API) listStreams(ctx context.Context, c *Call) (any, error) {
 		out.StreamInfoList[i] = infoOf(&list[i])
 	}
 	return out, nil
+}
+
+// listTagged is a page of the streams with a tag that, as key=value, begins with
+// tag; last is the name up to which it looked.
+func (a *API) listTagged(ctx context.Context, prefix, tag, after string, limit int) (list []catalog.Stream, last string, more bool, err error) {
+	const step = 500
+	for seen := 0; seen < tagScan; seen += step {
+		some, err := a.o.Catalog.List(ctx, prefix, after, step)
+		if err != nil {
+			return nil, "", false, err
+		}
+		for i := range some {
+			if after = some[i].Name; !hasTag(&some[i], tag) {
+				continue
+			}
+			if list = append(list, some[i]); len(list) == limit {
+				return list, after, true, nil
+			}
+		}
+		if len(some) < step {
+			return list, after, false, nil
+		}
+	}
+	return list, after, true, nil
+}
+
+func hasTag(s *catalog.Stream, begin string) bool {
+	for k, v := range s.Tags {
+		if strings.HasPrefix(k+"="+v, begin) {
+			return true
+		}
+	}
+	return false
 }
 
 // makeToken is the place after name in the list of a condition, as
@@ -256,7 +314,7 @@ func openToken(token, prefix string) (name string, err error) {
 			return name, nil
 		}
 	}
-	return "", invalid("NextToken: was not given out for this StreamNameCondition")
+	return "", invalid("NextToken: was not given out for this condition")
 }
 
 func tokenSum(name, prefix string) (sum [8]byte) {

@@ -26,6 +26,7 @@ type acks struct {
 	conn *http.ResponseController
 	want bool // else errors only
 	told *event.Sink
+	note func(sluice.Ack) // told of what was written; nil: nobody
 	buf  []byte
 
 	// mu guards what follows.
@@ -235,6 +236,9 @@ func (a *acks) write(x sluice.Ack) bool {
 		err = a.conn.Flush()
 	}
 	if err == nil {
+		if a.note != nil && x.Event != sluice.AckIdle {
+			a.note(x)
+		}
 		return true
 	}
 	a.mu.Lock()

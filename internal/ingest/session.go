@@ -104,6 +104,7 @@ func (o outcome) ack() *sluice.Ack {
 func (p *put) serve(ctx context.Context) outcome {
 	var writer sync.WaitGroup
 	interrupt := func() { p.conn.SetReadDeadline(past) }
+	p.acks.note = p.sess.NoteAck
 	writer.Go(func() { p.acks.run(interrupt) })
 	// What ends the session from outside interrupts both goroutines, the writer
 	// with some time for the last words.

@@ -112,6 +112,19 @@ func TestActivityAndTimeline(t *testing.T) {
 		}
 	}
 	check("at once")
+	// What the producer was told is told again, newest first, until a restart.
+	out, _ = extension(t, s, "/describeStreamActivity", name)
+	acks, _ := out["Acks"].([]any)
+	last, _ := out["LastFragment"].(map[string]any)
+	if len(acks) < 10 || last == nil {
+		t.Fatalf("acknowledgements %v", acks)
+	}
+	for i, want := range []string{"PERSISTED", "RECEIVED"} {
+		a := acks[i].(map[string]any)
+		if a["EventType"] != want || a["FragmentNumber"] != last["FragmentNumber"] || time.Since(time.UnixMilli(int64(a["Time"].(float64)*1000))).Abs() > time.Minute {
+			t.Errorf("acknowledgement %d: %v, want %s of %v", i, a, want, last["FragmentNumber"])
+		}
+	}
 	s.Restart()
 	check("after a restart")
 	for _, bad := range []map[string]any{

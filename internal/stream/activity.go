@@ -21,6 +21,7 @@ type Activity struct {
 	Readers       int // GetMedia connections
 	TailFragments int
 	TailBytes     int64
+	Acks          []SentAck  // the last ones that were written, newest last; IDLE is not among them
 	Errors        []ErrorAck // newest last
 }
 
@@ -40,6 +41,12 @@ type SessionActivity struct {
 	Fragments, Bytes  int64 // complete ones
 }
 
+// SentAck is an acknowledgement that was sent.
+type SentAck struct {
+	Time time.Time
+	Ack  sluice.Ack
+}
+
 // ErrorAck is an ERROR acknowledgement that was sent.
 type ErrorAck struct {
 	Time    time.Time
@@ -51,6 +58,7 @@ type ErrorAck struct {
 const (
 	activityFragments = 16
 	activityErrors    = 16
+	activityAcks      = 48 // three a fragment: those of the last seconds
 )
 
 // activity is guarded by the stream's mutex.
@@ -69,6 +77,8 @@ type activity struct {
 		pictures int
 	}
 	n      int
+	acks   []SentAck // a ring once it is full
+	acked  int       // how many there were
 	errors []ErrorAck
 }
 
@@ -124,6 +134,21 @@ func (a *activity) rate(now time.Time) Rate {
 	return Rate{Bits: float64(bytes*8) / s, Pictures: float64(pictures) / s, Fragments: float64(a.n-oldest-1) / s}
 }
 
+// NoteAck keeps an acknowledgement that was written, for who looks.
+func (s *Session) NoteAck(ack sluice.Ack) {
+	o := s.o
+	now := o.now()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	a := &o.activity
+	if x := (SentAck{now, ack}); len(a.acks) < activityAcks {
+		a.acks = append(a.acks, x)
+	} else {
+		a.acks[a.acked%activityAcks] = x
+	}
+	a.acked++
+}
+
 // NoteError keeps an ERROR acknowledgement for who looks for the reason.
 func (s *Session) NoteError(ack sluice.Ack, reason string) {
 	s.o.noteError(ErrorAck{Time: s.o.now(), Session: s.info.ID, Ack: ack, Reason: reason})
@@ -155,6 +180,9 @@ func (r *Registry) Activity(id sluice.StreamID) Activity {
 		LastLength: a.length, LastDurable: !a.last.IsZero() && !a.volatile,
 		Rate: a.rate(now), Readers: a.readers, TailFragments: len(o.tail),
 		Errors: append([]ErrorAck(nil), a.errors...),
+	}
+	for i := max(0, a.acked-activityAcks); i < a.acked; i++ {
+		out.Acks = append(out.Acks, a.acks[i%activityAcks])
 	}
 	if a.header != nil {
 		out.Tracks = a.header.Tracks
