@@ -34,8 +34,10 @@ type Config struct {
 	Memory       ByteSize // of media held for readers and until it is durable
 	MaxBytes     ByteSize // of media on disk; 0: as much as there is
 
-	StreamMaxBytes ByteSize // the same for each stream
-	HLSLowLatency  bool     // every LIVE HLS session is a low-latency one
+	StreamMaxBytes ByteSize            // the same for each stream
+	StreamCaps     map[string]ByteSize // the same for streams by name, instead
+	AcceptClock    bool                // media expires by the clock as it is at the start
+	HLSLowLatency  bool                // every LIVE HLS session is a low-latency one
 
 	LimitsProfile, RatesProfile string
 	Rules                       limits.Rules // the profile with what is set by itself

@@ -57,7 +57,7 @@ func samples(s *config.Setting) [3]string {
 	switch s.Arg {
 	case "HOST:PORT":
 		return [3]string{"127.0.0.1:1", ":2", "[::1]:3"}
-	case "SIZE":
+	case "SIZE", "[STREAM=]SIZE":
 		return [3]string{"1GiB", "2GiB", "3000000000"}
 	case "CIDR":
 		return [3]string{"10.0.0.0/8", "127.0.0.1", "fe80::/10"}
@@ -292,7 +292,20 @@ func TestSampleFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if l.StreamMaxBytes == 0 || l.Rules.FragmentDuration.Seconds() != 30 || l.Rates.PutMediaSessions != 1 {
+	if l.StreamMaxBytes != 200e9 || l.StreamCaps["cam1"] != 1e12 || l.Rules.FragmentDuration.Seconds() != 30 || l.Rates.PutMediaSessions != 1 {
 		t.Errorf("%+v", l.Config)
+	}
+}
+
+func TestStreamCaps(t *testing.T) {
+	t.Parallel()
+	l, err := load(t, []string{"--stream-max-bytes", "1GiB", "--stream-max-bytes", "cam.1=2MiB", "--stream-max-bytes", "cam-2=0"}, nil)
+	if err != nil || l.StreamMaxBytes != 1<<30 || len(l.StreamCaps) != 2 || l.StreamCaps["cam.1"] != 2<<20 || l.StreamCaps["cam-2"] != 0 {
+		t.Errorf("%v, %v, %v", l.StreamMaxBytes, l.StreamCaps, err)
+	}
+	for _, bad := range []string{"=1GB", "a/b=1GB", "cam1=", "cam1=much", "-5"} {
+		if _, err := load(t, []string{"--stream-max-bytes=" + bad}, nil); err == nil || !strings.Contains(err.Error(), "stream-max-bytes") {
+			t.Errorf("%q: %v", bad, err)
+		}
 	}
 }

@@ -95,8 +95,10 @@ func Settings() []*Setting {
 			set: toggle(func(c *Config) *bool { return &c.ResetRootKey })},
 		{Name: "memory", Arg: "SIZE", Default: []string{"512MiB"}, Doc: "budget of media in memory", set: size(func(c *Config) *ByteSize { return &c.Memory })},
 		{Name: "max-bytes", Arg: "SIZE", Default: []string{"0"}, Doc: "most media on disk; the oldest goes first; 0: no cap", set: size(func(c *Config) *ByteSize { return &c.MaxBytes })},
-		{Name: "stream-max-bytes", Arg: "SIZE", Default: []string{"0"}, Doc: "most media on disk of one stream; the oldest goes first; 0: no cap",
-			set: size(func(c *Config) *ByteSize { return &c.StreamMaxBytes })},
+		{Name: "stream-max-bytes", Arg: "[STREAM=]SIZE", Default: []string{"0"}, List: true,
+			Doc: "most media on disk of each stream, or of the named one; the oldest goes first; 0: no cap; repeatable", set: setStreamCaps},
+		{Name: "accept-clock", Default: []string{"false"}, Doc: "let media expire by the clock as it is now, also when it is not what it should be by the last run",
+			set: toggle(func(c *Config) *bool { return &c.AcceptClock })},
 		{Name: "hls-low-latency", Default: []string{"false"}, Doc: "make every LIVE HLS session a low-latency one; without it a player asks by &LowLatency=1",
 			set: toggle(func(c *Config) *bool { return &c.HLSLowLatency })},
 		{Name: "log-level", Arg: "LEVEL", Default: []string{"info"}, Live: true, Doc: "debug, info, warn or error",
@@ -182,6 +184,32 @@ func oneOf(field func(*Config) *string, words ...string) func(*Config, []string)
 
 func size(field func(*Config) *ByteSize) func(*Config, []string) error {
 	return func(c *Config, v []string) error { return field(c).UnmarshalText([]byte(v[0])) }
+}
+
+var streamName = regexp.MustCompile(`^[a-zA-Z0-9_.-]{1,256}$`)
+
+// setStreamCaps reads SIZE, of every stream, and STREAM=SIZE.
+func setStreamCaps(c *Config, v []string) error {
+	c.StreamMaxBytes, c.StreamCaps = 0, map[string]ByteSize{}
+	for _, s := range v {
+		var b ByteSize
+		name, text, named := strings.Cut(s, "=")
+		if !named {
+			text = s
+		}
+		if err := b.UnmarshalText([]byte(text)); err != nil {
+			return err
+		}
+		switch {
+		case !named:
+			c.StreamMaxBytes = b
+		case !streamName.MatchString(name):
+			return fmt.Errorf("%q: want a stream's name before the =", s)
+		default:
+			c.StreamCaps[name] = b
+		}
+	}
+	return nil
 }
 
 // addresses checks HOST:PORT of each; "off" alone is none.

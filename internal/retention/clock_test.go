@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"iter"
+	"maps"
 	"testing"
 	"time"
 
@@ -15,23 +16,42 @@ import (
 	"github.com/sluicevideo/sluice/internal/streamtest"
 )
 
-// TestNothingIsDeletedByAClockThatJumps: over real media on a real disk. While
-// the clock is wrong cameras go on; when it is right again, all that is not older
-// than the retention is there, what came meanwhile too.
+// TestNothingIsDeletedByAClockThatJumps: over real media on a real disk, and over
+// restarts of the server. While the clock is wrong cameras go on; when it is right
+// again, all that is not older than the retention is there, what came meanwhile
+// too.
 func TestNothingIsDeletedByAClockThatJumps(t *testing.T) {
 	t.Parallel()
 	wall := time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)
 	var running time.Duration
 	p := streamtest.Start(t, func(o *streamtest.Settings) { o.Now = func() time.Time { return wall } })
 	st := p.Create("cam", 24*time.Hour)
-	sweeper := retention.New(retention.Options{
-		Streams: func(context.Context) iter.Seq2[retention.Stream, error] {
-			return func(yield func(retention.Stream, error) bool) {
-				yield(retention.Stream{ID: st.ID, Retention: st.Retention}, nil)
-			}
-		},
-		Store: p.Store, Now: func() time.Time { return wall }, Running: func() time.Duration { return running },
-	})
+	var sweeper *retention.Sweeper
+	var session *stream.Session
+	begin := func() {
+		t.Helper()
+		sweeper = retention.New(retention.Options{
+			Streams: func(context.Context) iter.Seq2[retention.Stream, error] {
+				return func(yield func(retention.Stream, error) bool) {
+					yield(retention.Stream{ID: st.ID, Retention: st.Retention}, nil)
+				}
+			},
+			Store: p.Store, Now: func() time.Time { return wall },
+			Running: func() time.Duration { return running }, Boot: func() int64 { return 7 },
+		})
+		var err error
+		if session, err = p.Streams.Join(t.Context(), streamtest.Ref("cam"), stream.SessionInfo{ID: "test"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	begin()
+	defer func() { session.Leave(nil) }()
+	restart := func() {
+		t.Helper()
+		session.Leave(nil)
+		p = p.Again(func(o *streamtest.Settings) { o.Now = func() time.Time { return wall } })
+		begin()
+	}
 	pass := func(d time.Duration) {
 		t.Helper()
 		wall, running = wall.Add(d), running+d
@@ -39,11 +59,6 @@ func TestNothingIsDeletedByAClockThatJumps(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	session, err := p.Streams.Join(t.Context(), streamtest.Ref("cam"), stream.SessionInfo{ID: "test"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer session.Leave(nil)
 	head := &fragment.Header{First: []byte("head"), Rest: []byte("head"), Tracks: []sluice.Track{{Number: 1}}, Scale: time.Millisecond}
 	sent := map[sluice.FragmentNumber][]byte{}
 	put := func() {
@@ -93,24 +108,36 @@ func TestNothingIsDeletedByAClockThatJumps(t *testing.T) {
 		pass(time.Hour)
 	}
 	const year = 365 * 24 * time.Hour
-	for _, jump := range []time.Duration{time.Hour, -time.Hour, 10 * year, -10 * year} {
-		wall = wall.Add(jump)
-		pass(0)
-		for range 3 {
-			put()
-			pass(10 * time.Minute)
-		}
-		wall = wall.Add(-jump)
-		pass(0)
-		if n := stored(); n != uint64(len(sent)) {
-			t.Fatalf("after a jump by %v: %d fragments of %d are there", jump, n, len(sent))
-		}
-		// What was received ten years ago, as the clock said, is hidden and will go.
-		if want := len(sent) - old(sent, wall.Add(-st.Retention)); readable() != want {
-			t.Errorf("after a jump by %v: %d fragments can be read, want %d", jump, readable(), want)
-		}
-		if old(sent, wall.Add(-st.Retention)) > 0 && jump != -10*year {
-			t.Errorf("after a jump by %v: fragments have expired", jump)
+	for _, restarts := range []bool{false, true} {
+		for _, jump := range []time.Duration{time.Hour, -time.Hour, 10 * year, -10 * year} {
+			if wall = wall.Add(jump); restarts {
+				restart()
+			}
+			pass(0)
+			for range 3 {
+				put()
+				pass(10 * time.Minute)
+			}
+			if restarts {
+				restart()
+				pass(0)
+			}
+			wall = wall.Add(-jump)
+			pass(0)
+			// What was received ten years ago, as the clock said, is hidden and will go.
+			hidden := old(sent, wall.Add(-st.Retention))
+			if jump != -10*year && hidden > 0 {
+				t.Fatalf("after a jump by %v: %d fragments have expired", jump, hidden)
+			}
+			if n := stored(); int(n) < len(sent)-hidden {
+				t.Fatalf("after a jump by %v: %d fragments of %d are there", jump, n, len(sent))
+			}
+			if n := readable(); n != len(sent)-hidden {
+				t.Errorf("after a jump by %v: %d fragments can be read, want %d", jump, n, len(sent)-hidden)
+			}
+			maps.DeleteFunc(sent, func(f sluice.FragmentNumber, _ []byte) bool {
+				return int64(f.ServerTimestamp()) < wall.Add(-st.Retention).UnixMilli()
+			})
 		}
 	}
 	// The sweeper has not gone to sleep.

@@ -9,7 +9,7 @@
 //
 // Expiry is a matter of the clock, so the sweeper does not trust it blindly:
 // while the wall clock and the machine's running time disagree about how much
-// time has passed, nothing expires. See Sweeper.Sweep.
+// time has passed, nothing expires, over restarts too. See clock.go.
 package retention
 
 import (
@@ -28,7 +28,7 @@ import (
 type Stream struct {
 	ID        sluice.StreamID
 	Retention time.Duration // media is kept for this long after it was received
-	MaxBytes  int64         // most bytes on the disk; 0: no cap of its own
+	MaxBytes  int64         // most bytes on the disk; 0: no cap of its own, below 0: none at all
 	Deleting  bool          // all of it goes, and then its name
 }
 
@@ -37,6 +37,8 @@ type Store interface {
 	Trim(ctx context.Context, id sluice.StreamID, before time.Time) error
 	Drop(ctx context.Context, id sluice.StreamID) error
 	Cap(ctx context.Context, id sluice.StreamID, maxBytes int64) (store.Capped, error)
+	Clock(ctx context.Context) (store.Clock, error)
+	SetClock(ctx context.Context, c store.Clock) error
 }
 
 var _ Store = (*store.Store)(nil)
@@ -54,35 +56,25 @@ type Options struct {
 	// OnCapped is told when media went before its time; id is "" for the server's cap.
 	OnCapped func(id sluice.StreamID, c store.Capped)
 	Logger   *slog.Logger
-	Now      func() time.Time     // the wall clock
-	Running  func() time.Duration // how long the machine has been running, whatever is done to the wall clock
-}
 
-const (
-	// tolerance is how far the clocks may move apart between two sweeps: media goes
-	// at most that much too early.
-	tolerance = time.Minute
-	// acceptAfter is how long a clock that jumped must have run evenly before it is
-	// believed. Within it a server whose clock is wrong has been noticed: no signed
-	// request gets in. A board without a battery for its clock jumps at every
-	// start, and must reclaim at some time too.
-	acceptAfter = 72 * time.Hour
-	remindEvery = time.Hour
-)
+	// AcceptClock believes the wall clock as it is at the first sweep.
+	AcceptClock bool
+	Now         func() time.Time     // the wall clock
+	Running     func() time.Duration // how long the machine has been running, whatever is done to the wall clock
+	Boot        func() int64         // tells one start of the machine, from which Running counts, from another; 0: not known
+	// Synchronised is whether the system says that a time service keeps the wall
+	// clock right; known is false where it does not say. nil: it never does.
+	Synchronised func() (synced, known bool)
+}
 
 // Sweeper reclaims. Its methods are for one goroutine, Wake apart.
 type Sweeper struct {
-	o    Options
-	wake chan struct{}
-
-	offset   time.Duration // wall clock minus running time, as believed
-	seen     time.Duration // the same at the last look
-	jumped   bool
-	since    time.Duration // running time of the last jump
-	reminded time.Duration
+	o     Options
+	wake  chan struct{}
+	clock clock
 }
 
-// New makes a sweeper. It believes the wall clock as it is now.
+// New makes a sweeper.
 func New(o Options) *Sweeper {
 	if o.Interval == 0 {
 		o.Interval = 30 * time.Second
@@ -95,17 +87,17 @@ func New(o Options) *Sweeper {
 	}
 	if o.Running == nil {
 		o.Running = running
+		if o.Boot == nil {
+			o.Boot = boot
+		}
 	}
-	s := &Sweeper{o: o, wake: make(chan struct{}, 1)}
-	s.offset = s.look()
-	s.seen = s.offset
-	return s
-}
-
-// look is the wall clock minus the running time.
-func (s *Sweeper) look() time.Duration {
-	// Round(0) takes Go's own monotonic reading out of the time.
-	return time.Duration(s.o.Now().Round(0).UnixMilli())*time.Millisecond - s.o.Running()
+	if o.Boot == nil {
+		o.Boot = func() int64 { return 0 }
+	}
+	if o.Synchronised == nil {
+		o.Synchronised = func() (synced, known bool) { return false, false }
+	}
+	return &Sweeper{o: o, wake: make(chan struct{}, 1)}
 }
 
 // Wake asks for a sweep now, as after a deletion. It never blocks.
@@ -139,9 +131,12 @@ func (s *Sweeper) Run(ctx context.Context) {
 // Expired media is reclaimed only while the clock can be believed. Deleted
 // streams and caps have nothing to do with the time and are always served.
 func (s *Sweeper) Sweep(ctx context.Context) error {
-	trust := s.believe()
-	now := s.o.Now()
 	var errs []error
+	now := s.o.Now().Round(0) // without Go's own monotonic reading
+	trust, err := s.believe(ctx, now)
+	if err != nil {
+		errs = append(errs, err)
+	}
 	for st, err := range s.o.Streams(ctx) {
 		if err != nil {
 			errs = append(errs, fmt.Errorf("listing streams: %w", err))
@@ -196,45 +191,4 @@ func (s *Sweeper) cap(ctx context.Context, id sluice.StreamID, most int64) error
 		}
 	}
 	return err
-}
-
-// believe compares the clocks and reports whether the wall clock is to be
-// believed. It drifts in small steps all the time; a large one is a jump, and
-// then nothing expires until it is back where it was, or has run evenly for
-// acceptAfter.
-func (s *Sweeper) believe() bool {
-	run := s.o.Running()
-	at := s.look()
-	step := at - s.seen
-	s.seen = at
-	if step.Abs() > tolerance {
-		s.since, s.reminded = run, run
-		s.jumped = (at - s.offset).Abs() > tolerance
-		if s.jumped {
-			s.o.Logger.Warn("the clock has jumped: nothing expires until it agrees again", "by", (at - s.offset).Round(time.Second),
-				"accepted_after", acceptAfter)
-			return false
-		}
-		s.o.Logger.Info("the clock agrees again")
-	}
-	if !s.jumped {
-		s.offset = at
-		return true
-	}
-	if (at - s.offset).Abs() <= tolerance { // slewed back in small steps
-		s.jumped, s.offset = false, at
-		s.o.Logger.Info("the clock agrees again")
-		return true
-	}
-	if run-s.since >= acceptAfter {
-		s.o.Logger.Warn("the clock that jumped has run evenly since and is believed from here on", "by", (at - s.offset).Round(time.Second))
-		s.jumped, s.offset = false, at
-		return true
-	}
-	if run-s.reminded >= remindEvery {
-		s.reminded = run
-		s.o.Logger.Warn("nothing expires: the clock has jumped; set it right, or restart the server if it is right now",
-			"by", (at - s.offset).Round(time.Second))
-	}
-	return false
 }

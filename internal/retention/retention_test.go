@@ -20,6 +20,14 @@ type recorder struct {
 	calls []string
 	used  int64
 	fail  error
+	clock store.Clock
+}
+
+func (r *recorder) Clock(context.Context) (store.Clock, error) { return r.clock, nil }
+
+func (r *recorder) SetClock(_ context.Context, c store.Clock) error {
+	r.clock = c
+	return nil
 }
 
 func (r *recorder) Trim(_ context.Context, id sluice.StreamID, before time.Time) error {
@@ -50,15 +58,19 @@ func (r *recorder) take() []string {
 type bench struct {
 	*retention.Sweeper
 	rec     recorder
+	o       retention.Options
 	wall    time.Time
 	run     time.Duration
+	boot    int64
+	synced  bool
+	unknown bool // whether it is synchronised
 	streams []retention.Stream
 	dropped []sluice.StreamID
 	capped  int
 }
 
 func newBench(change func(*retention.Options)) *bench {
-	b := &bench{wall: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC)}
+	b := &bench{wall: time.Date(2026, 11, 22, 12, 0, 0, 0, time.UTC), run: 40 * 24 * time.Hour, boot: 1}
 	o := retention.Options{
 		Store: &b.rec,
 		Streams: func(context.Context) iter.Seq2[retention.Stream, error] {
@@ -77,12 +89,35 @@ func newBench(change func(*retention.Options)) *bench {
 		OnCapped: func(sluice.StreamID, store.Capped) { b.capped++ },
 		Now:      func() time.Time { return b.wall },
 		Running:  func() time.Duration { return b.run },
+		Boot:     func() int64 { return b.boot },
+
+		Synchronised: func() (bool, bool) { return b.synced, !b.unknown },
 	}
 	if change != nil {
 		change(&o)
 	}
-	b.Sweeper = retention.New(o)
+	b.o, b.Sweeper = o, retention.New(o)
 	return b
+}
+
+// restart starts the server again; the machine, too, when it was off for some
+// time.
+func (b *bench) restart(machine bool, off time.Duration) {
+	if b.wall = b.wall.Add(off); machine {
+		b.run, b.boot = 20*time.Second, b.boot+1
+	} else {
+		b.run += off
+	}
+	b.Sweeper = retention.New(b.o)
+}
+
+// trims sweeps and reports whether media could expire.
+func (b *bench) trims(t *testing.T) bool {
+	t.Helper()
+	if err := b.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return slices.ContainsFunc(b.rec.take(), func(s string) bool { return s[:4] == "trim" })
 }
 
 // pass lets the same time pass on both clocks.
@@ -95,11 +130,12 @@ func TestSweep(t *testing.T) {
 		{ID: "a", Retention: 24 * time.Hour},
 		{ID: "b", Retention: time.Hour, MaxBytes: 70},
 		{ID: "c", Deleting: true},
+		{ID: "e", Retention: time.Hour, MaxBytes: -1},
 	}
 	if err := b.Sweep(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"trim a 2026-11-21 12:00:00", `cap "a" 500`, "trim b 2026-11-22 11:00:00", `cap "b" 70`, "drop c", `cap "" 1000`}
+	want := []string{"trim a 2026-11-21 12:00:00", `cap "a" 500`, "trim b 2026-11-22 11:00:00", `cap "b" 70`, "drop c", "trim e 2026-11-22 11:00:00", `cap "" 1000`}
 	if got := b.rec.take(); !slices.Equal(got, want) {
 		t.Errorf("%q\nwant %q", got, want)
 	}
@@ -116,27 +152,27 @@ func TestSweep(t *testing.T) {
 	if err := b.Sweep(t.Context()); !errors.Is(err, b.rec.fail) {
 		t.Errorf("%v", err)
 	}
-	if got := b.rec.take(); len(got) != 4 || len(b.dropped) != 0 {
+	if got := b.rec.take(); len(got) != 5 || len(b.dropped) != 0 {
 		t.Errorf("%q, dropped %v", got, b.dropped)
 	}
 }
 
+const year = 365 * 24 * time.Hour
+
+var jumps = []time.Duration{time.Hour, -time.Hour, 10 * year, -10 * year, 2 * time.Minute}
+
 func TestAClockThatJumpsDeletesNothing(t *testing.T) {
 	t.Parallel()
-	const year = 365 * 24 * time.Hour
-	for _, jump := range []time.Duration{time.Hour, -time.Hour, 10 * year, -10 * year, 2 * time.Minute} {
+	for _, jump := range jumps {
 		b := newBench(nil)
 		b.streams = []retention.Stream{{ID: "a", Retention: time.Hour}, {ID: "d", Deleting: true}}
 		sweeps := func(want bool, when string) {
 			t.Helper()
-			if err := b.Sweep(t.Context()); err != nil {
-				t.Fatal(err)
+			b.dropped = nil
+			if got := b.trims(t); got != want {
+				t.Errorf("jump %v, %s: trimmed %v, want %v", jump, when, got, want)
 			}
-			got := b.rec.take()
-			if trimmed := slices.ContainsFunc(got, func(s string) bool { return s[:4] == "trim" }); trimmed != want {
-				t.Errorf("jump %v, %s: trimmed %v, want %v", jump, when, trimmed, want)
-			}
-			if !slices.Contains(got, "drop d") {
+			if len(b.dropped) != 1 {
 				t.Errorf("jump %v, %s: a deletion waits", jump, when)
 			}
 		}
@@ -144,11 +180,8 @@ func TestAClockThatJumpsDeletesNothing(t *testing.T) {
 		b.pass(30 * time.Second)
 		sweeps(true, "later")
 		b.wall = b.wall.Add(jump)
-		for range 200 {
+		for range 400 { // eight days
 			b.pass(30 * time.Minute)
-			if b.run > 71*time.Hour {
-				break
-			}
 			sweeps(false, "after the jump")
 		}
 		b.wall = b.wall.Add(-jump)
@@ -163,13 +196,103 @@ func TestAClockThatJumpsDeletesNothing(t *testing.T) {
 			b.wall = b.wall.Add(20 * time.Second)
 			sweeps(true, "drifting")
 		}
-		// One that stays is believed in the end.
-		b.wall = b.wall.Add(jump)
+		// One that a time service vouches for is believed after an hour.
+		b.wall, b.synced = b.wall.Add(jump), true
 		sweeps(false, "third jump")
-		b.pass(71 * time.Hour)
-		sweeps(false, "almost three days")
-		b.pass(2 * time.Hour)
-		sweeps(true, "after three days")
+		b.pass(59 * time.Minute)
+		sweeps(false, "almost an hour")
+		b.synced = false
+		b.pass(2 * time.Minute)
+		sweeps(false, "the time service is gone")
+		b.synced = true
+		sweeps(true, "and back")
+	}
+}
+
+// The clock is compared over restarts, too: exactly while the machine runs on,
+// else by what it was last known to be.
+func TestAClockThatIsWrongAtTheStartDeletesNothing(t *testing.T) {
+	t.Parallel()
+	for _, jump := range jumps {
+		for _, machine := range []bool{false, true} {
+			b := newBench(nil)
+			b.streams = []retention.Stream{{ID: "a", Retention: time.Hour}}
+			b.trims(t)
+			check := func(want bool, when string) {
+				t.Helper()
+				if got := b.trims(t); got != want {
+					t.Errorf("jump %v, machine restarted %v, %s: trimmed %v, want %v", jump, machine, when, got, want)
+				}
+			}
+			b.pass(5 * time.Minute)
+			b.restart(machine, 3*time.Minute)
+			check(true, "restarted")
+			// A step of two minutes while the machine was off can't be told from having
+			// been off for two minutes more.
+			if machine && jump > 0 && jump <= time.Hour {
+				continue
+			}
+			b.restart(machine, 0)
+			b.wall = b.wall.Add(jump)
+			check(false, "with another clock")
+			b.pass(100 * time.Hour)
+			check(false, "days later")
+			b.restart(false, time.Minute)
+			check(false, "and restarted")
+			if jump != 2*time.Minute {
+				b.restart(true, time.Minute)
+				check(false, "and the machine restarted")
+			}
+			b.wall = b.wall.Add(-jump)
+			check(true, "with the right clock")
+		}
+	}
+}
+
+func TestAMachineThatWasOff(t *testing.T) {
+	t.Parallel()
+	const day = 24 * time.Hour
+	off := func(d time.Duration, change func(b *bench)) *bench {
+		b := newBench(nil)
+		b.streams = []retention.Stream{{ID: "a", Retention: time.Hour}}
+		b.trims(t)
+		change(b)
+		b.restart(true, d)
+		return b
+	}
+	if b := off(50*time.Minute, func(*bench) {}); !b.trims(t) {
+		t.Error("50 minutes: not believed")
+	}
+	b := off(20*day, func(*bench) {})
+	if b.trims(t) {
+		t.Error("20 days: believed although nobody vouches for the clock")
+	}
+	b.o.AcceptClock = true
+	if b.restart(false, 0); !b.trims(t) {
+		t.Error("20 days: not believed although it was accepted")
+	}
+	b.o.AcceptClock = false
+	if b.restart(false, time.Minute); !b.trims(t) {
+		t.Error("20 days: accepted, and forgotten at the next start")
+	}
+	b = off(20*day, func(b *bench) { b.synced = true })
+	if b.trims(t) {
+		t.Error("20 days: believed at once")
+	}
+	if b.pass(61 * time.Minute); !b.trims(t) {
+		t.Error("20 days: not believed although a time service vouches for it")
+	}
+	if b := off(6*day, func(b *bench) { b.unknown, b.boot, b.o.Boot = true, 0, func() int64 { return 0 } }); !b.trims(t) {
+		t.Error("6 days, where the system says nothing: not believed")
+	}
+	// Nothing was kept yet, as after an upgrade or a reindex: the newest media tells.
+	for off, want := range map[time.Duration]bool{0: true, 30 * time.Minute: true, 2 * time.Hour: false, 10 * year: false, -10 * year: false} {
+		b := newBench(nil)
+		b.streams = []retention.Stream{{ID: "a", Retention: time.Hour}}
+		b.rec.clock = store.Clock{Wall: b.wall.Add(-off)}
+		if got := b.trims(t); got != want {
+			t.Errorf("the newest media %v before the start: trimmed %v, want %v", off, got, want)
+		}
 	}
 }
 

@@ -1,6 +1,8 @@
 package retention
 
 import (
+	"hash/fnv"
+	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -14,4 +16,16 @@ func running() time.Duration {
 		return time.Since(start)
 	}
 	return time.Duration(t.Nano())
+}
+
+// boot is the kernel's name for this start of the machine.
+func boot() int64 {
+	var t unix.Timespec
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil || len(id) == 0 || unix.ClockGettime(unix.CLOCK_BOOTTIME, &t) != nil {
+		return 0
+	}
+	h := fnv.New64a()
+	h.Write(id)
+	return int64(h.Sum64())
 }

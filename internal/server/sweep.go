@@ -30,7 +30,7 @@ func (p *parts) sweep() *sweeping {
 					return
 				}
 				for _, s := range all {
-					if !yield(retention.Stream{ID: s.ID, Retention: s.Retention, Deleting: s.Status == catalog.Deleting}, nil) {
+					if !yield(retention.Stream{ID: s.ID, Retention: s.Retention, MaxBytes: p.capOf(s.Name), Deleting: s.Status == catalog.Deleting}, nil) {
 						return
 					}
 				}
@@ -40,6 +40,8 @@ func (p *parts) sweep() *sweeping {
 		Dropped:        func(ctx context.Context, id sluice.StreamID) error { return p.catalog.Forget(ctx, id) },
 		MaxBytes:       int64(p.s.cfg.MaxBytes),
 		StreamMaxBytes: int64(p.s.cfg.StreamMaxBytes),
+		AcceptClock:    p.s.cfg.AcceptClock,
+		Synchronised:   clockSynchronised,
 		Logger:         p.s.log,
 		OnCapped:       func(_ sluice.StreamID, c store.Capped) { p.events.FragmentsTrimmed(c.Fragments) },
 	})
@@ -53,6 +55,18 @@ func (p *parts) sweep() *sweeping {
 	w.wg.Go(func() { sweeper.Run(ctx) })
 	w.wg.Go(func() { p.purgeKeys(ctx) })
 	return w
+}
+
+// capOf is the cap that a stream has by its name, as the sweeper wants it.
+func (p *parts) capOf(name string) int64 {
+	switch most, own := p.s.cfg.StreamCaps[name]; {
+	case !own:
+		return 0
+	case most == 0:
+		return -1
+	default:
+		return int64(most)
+	}
 }
 
 // purgeEvery is how often keys whose waiting time is over are looked for. They

@@ -394,3 +394,37 @@ func TestSteadyState(t *testing.T) {
 		t.Errorf("%d bytes used over a cap of 5,000,000, %v", used, err)
 	}
 }
+
+// A cap holds also where it is less than a file: oldest first, of one stream or of
+// all, and what is newest stays.
+func TestCap(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, store.Options{})
+	a, b := streamID(0), streamID(1)
+	ea, _ := h.take(a)
+	eb, _ := h.take(b)
+	const size, most = 30_000, 600_000
+	for c := range 60 {
+		wait(t, h.Append(ea, record(a, ea, c, size)), h.Append(eb, record(b, eb, c, size)))
+		if _, err := h.Cap(t.Context(), a, most); err != nil {
+			t.Fatal(err)
+		}
+		if used, err := h.Used(t.Context(), a); err != nil || used > most*9/8+2*size {
+			t.Fatalf("%d fragments: %d bytes used, %v", c, used, err)
+		}
+	}
+	got := h.list(a, store.Query{Order: store.ByNumber})
+	if n := len(got); n < 10 || n > 22 || got[n-1].ServerMs != t0+59_000 {
+		t.Errorf("%d fragments left under the cap", n)
+	}
+	if n := len(h.list(b, store.Query{})); n != 60 {
+		t.Errorf("another stream has %d of 60", n)
+	}
+	if c, err := h.Cap(t.Context(), "", 1_500_000); err != nil || c.Files == 0 {
+		t.Errorf("of all: %+v, %v", c, err)
+	}
+	// The one that has both streams' oldest gives first.
+	if x, y := len(h.list(a, store.Query{})), len(h.list(b, store.Query{})); x == 0 || y >= 60 {
+		t.Errorf("%d and %d fragments left under the cap of all", x, y)
+	}
+}

@@ -285,7 +285,8 @@ type Capped struct {
 
 // Cap removes closed files, the longest ended first, until the stream's files
 // (with id "": all files) take at most that many bytes on the disk. What still
-// grows is not removed.
+// grows is not removed; it is left when it has become a large part of the cap, so
+// that little goes at a time.
 func (s *Store) Cap(ctx context.Context, id sluice.StreamID, maxBytes int64) (Capped, error) {
 	var n int64
 	if id != "" {
@@ -301,6 +302,9 @@ func (s *Store) Cap(ctx context.Context, id sluice.StreamID, maxBytes int64) (Ca
 		return Capped{}, err
 	}
 	var c Capped
+	if err := s.leaveLarge(id, maxBytes/capParts); err != nil {
+		return c, err
+	}
 	for used > maxBytes {
 		files, err := s.index.Oldest(ctx, n, 8)
 		if err != nil || len(files) == 0 {
@@ -323,6 +327,28 @@ func (s *Store) Cap(ctx context.Context, id sluice.StreamID, maxBytes int64) (Ca
 		}
 	}
 	return c, nil
+}
+
+// capParts is into how many files what lies under a small cap is cut, at least.
+const capParts = 8
+
+// leaveLarge leaves the files (with id "": of all streams) that are longer than
+// that many bytes.
+func (s *Store) leaveLarge(id sluice.StreamID, size int64) error {
+	var lanes []*lane
+	s.mu.Lock()
+	for _, l := range s.lanes {
+		if l.file != nil && (id == "" || l.id == id) && l.sums.Size > size {
+			lanes = append(lanes, l)
+		}
+	}
+	s.mu.Unlock()
+	for _, l := range lanes {
+		if err := s.leave(l, func(l *lane) bool { return l.sums.Fragments > 0 }); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Used is how many bytes the stream's files (with id "": all files) take on the

@@ -220,8 +220,24 @@ func (x *Index) Meta(ctx context.Context, key string) (v int64, err error) {
 
 // SetMeta keeps a number under a name, durably.
 func (x *Index) SetMeta(ctx context.Context, key string, v int64) error {
+	return x.SetMetas(ctx, map[string]int64{key: v})
+}
+
+// SetMetas is SetMeta for several at once: all or none.
+func (x *Index) SetMetas(ctx context.Context, values map[string]int64) error {
 	return x.update(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO store_meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value`, key, v)
-		return err
+		for key, v := range values {
+			if _, err := tx.ExecContext(ctx, `INSERT INTO store_meta (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value`, key, v); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
+}
+
+// Newest is the latest server timestamp of all rows, in ms; 0 when there are
+// none.
+func (x *Index) Newest(ctx context.Context) (ms int64, err error) {
+	err = x.db.View().QueryRowContext(ctx, `SELECT COALESCE(MAX((SELECT MAX(server) FROM store_fragment f WHERE f.stream = s.n)), 0) FROM store_stream s WHERE s.gone = 0`).Scan(&ms)
+	return ms, err
 }
