@@ -18,8 +18,8 @@ import (
 )
 
 // session is a minute of a 2 Mbit/s, 30 fps camera, as a native producer sends
-// it, but that the Clusters' sizes are known when known is set: not every rival
-// reads unknown ones.
+// it, but that the Clusters' sizes are known when known is set, for the one rival
+// that ends at the second Cluster of unknown size (TestUnknownClusters).
 func session(known bool) (b []byte, frames int) {
 	b = mkv.AppendHeader(nil)
 	b = mkv.AppendSegment(b)
@@ -131,23 +131,25 @@ func BenchmarkAtWatUnmarshal(b *testing.B) {
 
 // at-wat/ebml-go, mkvcore.NewSimpleBlockReader, frame by frame.
 func BenchmarkAtWatSimpleBlockReader(b *testing.B) {
-	run(b, true, func(b *testing.B, in []byte) (frames int) {
-		tracks, err := mkvcore.NewSimpleBlockReader(bytes.NewReader(in), mkvcore.WithOnFatalHandler(func(err error) {}))
-		if err != nil || len(tracks) != 1 {
-			b.Fatal(err)
+	run(b, true, func(b *testing.B, in []byte) int { return simpleBlocks(b, in) })
+}
+
+func simpleBlocks(tb testing.TB, in []byte) (frames int) {
+	tracks, err := mkvcore.NewSimpleBlockReader(bytes.NewReader(in), mkvcore.WithOnFatalHandler(func(err error) {}))
+	if err != nil || len(tracks) != 1 {
+		tb.Fatal(err)
+	}
+	defer tracks[0].Close()
+	for {
+		_, _, _, err := tracks[0].Read()
+		if errors.Is(err, io.EOF) {
+			return frames
 		}
-		defer tracks[0].Close()
-		for {
-			_, _, _, err := tracks[0].Read()
-			if errors.Is(err, io.EOF) {
-				return frames
-			}
-			if err != nil {
-				b.Fatal(err)
-			}
-			frames++
+		if err != nil {
+			tb.Fatal(err)
 		}
-	})
+		frames++
+	}
 }
 
 type counter struct {
@@ -168,11 +170,36 @@ func (c *counter) HandleBinary(id mkvparse.ElementID, _ []byte, _ mkvparse.Eleme
 
 // remko/go-mkvparse, mkvparse.Parse with a handler that counts blocks.
 func BenchmarkRemkoParse(b *testing.B) {
-	run(b, true, func(b *testing.B, in []byte) int {
-		var c counter
-		if err := mkvparse.Parse(bytes.NewReader(in), &c); err != nil {
-			b.Fatal(err)
-		}
-		return c.frames
+	run(b, false, func(b *testing.B, in []byte) int {
+		return parsed(b, in)
 	})
+}
+
+func parsed(tb testing.TB, in []byte) int {
+	var c counter
+	if err := mkvparse.Parse(bytes.NewReader(in), &c); err != nil {
+		tb.Fatal(err)
+	}
+	return c.frames
+}
+
+// Which rivals read the session as it is, and which one only with Clusters of
+// known size.
+func TestUnknownClusters(t *testing.T) {
+	unknown, frames := session(false)
+	known, _ := session(true)
+	for _, c := range []struct {
+		name string
+		got  int
+		want int
+	}{
+		{"mkvparse.Parse, unknown", parsed(t, unknown), frames},
+		{"mkvparse.Parse, known", parsed(t, known), frames},
+		{"SimpleBlockReader, unknown", simpleBlocks(t, unknown), 60}, // the first Cluster
+		{"SimpleBlockReader, known", simpleBlocks(t, known), frames},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s: %d frames, want %d of %d", c.name, c.got, c.want, frames)
+		}
+	}
 }

@@ -111,7 +111,7 @@ func TestWhatPoliciesSee(t *testing.T) {
 		keys                         map[string]string
 	}{
 		{"/describeStream", `{"StreamName":"cam"}`, "DescribeStream", there.ARN.String(),
-			map[string]string{"aws:ResourceTag/site": "lab", "aws:SourceIp": "127.0.0.1", "aws:SecureTransport": "false", "aws:UserAgent": "test/1"}},
+			map[string]string{"aws:ResourceTag/site": "lab", "aws:SourceIp": "127.0.0.1", "aws:SecureTransport": "false", "aws:UserAgent": "test/1", "aws:Referer": "https://example.org/page"}},
 		{"/describeStream", `{"StreamName":"absent"}`, "DescribeStream", head + "absent/0", nil},
 		{"/describeStream", `{}`, "DescribeStream", head + "*", nil},
 		{"/describeStream", `{"StreamARN":"` + head + `absent/1"}`, "DescribeStream", head + "absent/1", nil},
@@ -122,7 +122,7 @@ func TestWhatPoliciesSee(t *testing.T) {
 		{"/untagStream", `{"StreamName":"cam","TagKeyList":["x","y"]}`, "UntagStream", there.ARN.String(), map[string]string{"aws:TagKeys": "x,y"}},
 		{"/listStreams", `{}`, "ListStreams", "*", nil},
 	} {
-		s.post(t, tc.path, "joe", tc.body, "User-Agent", "test/1")
+		s.post(t, tc.path, "joe", tc.body, "User-Agent", "test/1", "Referer", "https://example.org/page")
 		mu.Lock()
 		if seen.Action != "kinesisvideo:"+tc.action || seen.Resource != tc.resource {
 			t.Errorf("%s %s: %s on %s, want %s on %s", tc.path, tc.body, seen.Action, seen.Resource, tc.action, tc.resource)

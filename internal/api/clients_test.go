@@ -25,14 +25,16 @@ func TestThousandClients(t *testing.T) {
 		clients = 200
 	}
 	s := start(t, nil)
-	transport := &http.Transport{MaxIdleConnsPerHost: clients}
-	defer transport.CloseIdleConnections()
 	created := make([]atomic.Int32, clients/fighters)
 	deleted := make([]atomic.Int32, clients/fighters)
 	var wg sync.WaitGroup
 	begin := make(chan struct{})
 	for i := range clients {
 		wg.Go(func() {
+			// A connection of its own, as a thousand devices have. In a pool that they
+			// share, a call may get a connection that was dialled for another.
+			transport := &http.Transport{MaxConnsPerHost: 1}
+			defer transport.CloseIdleConnections()
 			c := kinesisvideo.New(s.client("ROOT").Options(), func(o *kinesisvideo.Options) { o.HTTPClient = &http.Client{Transport: transport} })
 			<-begin
 			ctx := t.Context()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 
 	"github.com/sluicevideo/sluice"
@@ -61,7 +62,13 @@ func (c *Call) Authorize(ctx context.Context, action string) error {
 	if ua := c.Request.UserAgent(); ua != "" {
 		keys["aws:UserAgent"] = []string{ua}
 	}
+	if from := c.Request.Referer(); from != "" {
+		keys["aws:Referer"] = []string{from}
+	}
 	c.tagKeys(keys)
+	if c.Op.Keys != nil {
+		maps.Copy(keys, c.Op.Keys(c))
+	}
 	switch {
 	case c.Op.Stream != nil:
 		var err error

@@ -28,6 +28,7 @@ func (a *API) iamRows() []Operation {
 				}
 				return action.Resource(c.Request.Context(), c.query())
 			},
+			Keys: func(c *Call) map[string][]string { return action.Keys(c.query()) },
 			Raw: func(w http.ResponseWriter, r *http.Request, c *Call) error {
 				return a.serveIAM(r.Context(), w, c, action)
 			},

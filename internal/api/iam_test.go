@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"encoding/json"
+	"encoding/xml"
 	"io"
 	"net/http"
 	"net/url"
@@ -161,6 +162,49 @@ func iam(t testing.TB, s *server, key auth.Credentials, form url.Values) (int, s
 	}
 	// The request id is another each time.
 	return res.StatusCode, strings.ReplaceAll(string(b), res.Header.Get("x-amzn-RequestId"), "ID")
+}
+
+// TestWhichPoliciesMayBeGiven: who may attach one policy cannot attach another
+// and with it become root.
+func TestWhichPoliciesMayBeGiven(t *testing.T) {
+	t.Parallel()
+	s := startIAM(t)
+	const read = "arn:aws:iam::aws:policy/AmazonKinesisVideoStreamsReadOnlyAccess"
+	var made struct {
+		ID     string `xml:"CreateAccessKeyResult>AccessKey>AccessKeyId"`
+		Secret string `xml:"CreateAccessKeyResult>AccessKey>SecretAccessKey"`
+	}
+	for _, f := range []url.Values{
+		form("Action", "CreateGroup", "GroupName", "viewers"),
+		form("Action", "CreateUser", "UserName", "clerk"),
+		form("Action", "PutUserPolicy", "UserName", "clerk", "PolicyName", "p", "PolicyDocument", `{"Version":"2012-10-17","Statement":{
+			"Effect":"Allow","Action":["iam:Attach*","iam:Detach*"],"Resource":"*","Condition":{"ArnEquals":{"iam:PolicyARN":"`+read+`"}}}}`),
+		form("Action", "CreateAccessKey", "UserName", "clerk"),
+	} {
+		status, answer := iam(t, s, root, f)
+		if status != 200 {
+			t.Fatalf("%s: %d %s", f.Get("Action"), status, answer)
+		}
+		_ = xml.Unmarshal([]byte(answer), &made) // the last one has the key
+	}
+	clerk := auth.Credentials{AccessKeyID: made.ID, SecretAccessKey: made.Secret}
+	for _, c := range []struct {
+		action, member, name, policy string
+		status                       int
+	}{
+		{"AttachUserPolicy", "UserName", "clerk", read, 200},
+		{"AttachUserPolicy", "UserName", "clerk", auth.AdministratorAccess, 403},
+		{"AttachGroupPolicy", "GroupName", "viewers", read, 200},
+		{"AttachGroupPolicy", "GroupName", "viewers", auth.AdministratorAccess, 403},
+		{"DetachUserPolicy", "UserName", "clerk", auth.AdministratorAccess, 403},
+		{"DetachUserPolicy", "UserName", "clerk", read, 200},
+		{"DetachGroupPolicy", "GroupName", "viewers", read, 200},
+	} {
+		status, answer := iam(t, s, clerk, form("Action", c.action, c.member, c.name, "PolicyArn", c.policy))
+		if status != c.status || status == 403 && !strings.Contains(answer, "<Code>AccessDenied</Code>") {
+			t.Errorf("%s %s: %d %s", c.action, c.policy, status, answer)
+		}
+	}
 }
 
 func form(pairs ...string) url.Values {

@@ -81,6 +81,8 @@ type Operation struct {
 	// Resource is the ARN that policies see of a call that names no stream; nil
 	// is "*".
 	Resource func(*Call) string
+	// Keys are condition keys that only this operation has; nil: none.
+	Keys func(*Call) map[string][]string
 
 	// Own reports whether a call is about the caller alone, so that no policy is
 	// asked; nil: never.

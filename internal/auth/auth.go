@@ -216,7 +216,7 @@ func (a *Auth) Authorize(ctx context.Context, id Identity, q policy.Request) (po
 // are set last: nothing that a request says of its caller counts.
 func (a *Auth) withCaller(id Identity, given map[string][]string) map[string][]string {
 	now := a.now().UTC()
-	out := make(map[string][]string, len(given)+10)
+	out := make(map[string][]string, len(given)+13)
 	// Keys in lower case only, so that none stands twice.
 	for k, v := range given {
 		out[lower(k)] = v
@@ -224,6 +224,10 @@ func (a *Auth) withCaller(id Identity, given map[string][]string) map[string][]s
 	setIfAbsent(out, "aws:currenttime", now.Format(time.RFC3339))
 	setIfAbsent(out, "aws:epochtime", strconv.FormatInt(now.Unix(), 10))
 	setIfAbsent(out, "aws:requestedregion", a.options.Region)
+	setIfAbsent(out, "aws:resourceaccount", a.options.Account)
+	// No service calls on behalf of anybody; policies written for AWS ask.
+	setIfAbsent(out, "aws:viaawsservice", "false")
+	setIfAbsent(out, "aws:principalisawsservice", "false")
 	maps.Copy(out, map[string][]string{
 		"aws:principalarn":     {id.ARN},
 		"aws:principalaccount": {id.Account},

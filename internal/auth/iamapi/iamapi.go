@@ -53,6 +53,7 @@ type Action struct {
 
 	params   string // the parameters it takes, separated by spaces
 	resource func(*Call) string
+	keys     func(*Call) map[string][]string
 	serve    func(*Call) (any, error)
 	auth     *auth.Auth
 }
@@ -78,6 +79,14 @@ func (a Action) Resource(ctx context.Context, c Call) string {
 	}
 	c.ctx, c.auth = ctx, a.auth
 	return a.resource(&c)
+}
+
+// Keys are the condition keys that policies see beside those of every call.
+func (a Action) Keys(c Call) map[string][]string {
+	if a.keys == nil {
+		return nil
+	}
+	return a.keys(&c)
 }
 
 // Serve does the action and returns the XML of the answer. Errors a caller may

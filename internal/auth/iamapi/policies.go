@@ -18,12 +18,12 @@ var policyActions = map[string]Action{
 	"ListGroupPolicies": {params: "GroupName Marker MaxItems", resource: groupARN, serve: ownerOf(listInline, "GroupName")},
 	"DeleteGroupPolicy": {params: "GroupName PolicyName", resource: groupARN, serve: ownerOf(removeInline, "GroupName")},
 
-	"AttachUserPolicy":         {params: "UserName PolicyArn", resource: userARN, serve: ownerOf(attach, "UserName")},
-	"DetachUserPolicy":         {params: "UserName PolicyArn", resource: userARN, serve: ownerOf(detach, "UserName")},
+	"AttachUserPolicy":         {params: "UserName PolicyArn", resource: userARN, keys: policyKeys, serve: ownerOf(attach, "UserName")},
+	"DetachUserPolicy":         {params: "UserName PolicyArn", resource: userARN, keys: policyKeys, serve: ownerOf(detach, "UserName")},
 	"ListAttachedUserPolicies": {params: "UserName PathPrefix Marker MaxItems", resource: userARN, serve: ownerOf(listAttached, "UserName")},
 
-	"AttachGroupPolicy":         {params: "GroupName PolicyArn", resource: groupARN, serve: ownerOf(attach, "GroupName")},
-	"DetachGroupPolicy":         {params: "GroupName PolicyArn", resource: groupARN, serve: ownerOf(detach, "GroupName")},
+	"AttachGroupPolicy":         {params: "GroupName PolicyArn", resource: groupARN, keys: policyKeys, serve: ownerOf(attach, "GroupName")},
+	"DetachGroupPolicy":         {params: "GroupName PolicyArn", resource: groupARN, keys: policyKeys, serve: ownerOf(detach, "GroupName")},
 	"ListAttachedGroupPolicies": {params: "GroupName PathPrefix Marker MaxItems", resource: groupARN, serve: ownerOf(listAttached, "GroupName")},
 
 	"CreatePolicy":       {params: "PolicyName Path Description PolicyDocument", resource: newPolicy, serve: createPolicy},
@@ -135,6 +135,12 @@ func withPath(all []auth.ManagedPolicy, prefix string) []auth.ManagedPolicy {
 }
 
 func policyARN(c *Call) string { return c.get("PolicyArn") }
+
+// policyKeys is the key with which a policy says which policies its user may
+// give to others: without it, who may attach policies may make itself root.
+func policyKeys(c *Call) map[string][]string {
+	return map[string][]string{"iam:PolicyARN": {c.get("PolicyArn")}}
+}
 
 func allPolicies(c *Call) string { return "arn:aws:iam::" + c.auth.Account() + ":policy/" }
 
