@@ -260,5 +260,7 @@ func FirstOf(providers ...aws.CredentialsProvider) aws.CredentialsProvider {
 func jitterRefresh(now, expires time.Time) time.Duration {
 	left := expires.Sub(now)
 	ahead := min(max(left/5, credentialMargin), 5*time.Minute)
-	return max(left-ahead-rand.N(ahead/10+1), 0)
+	// Credentials that live less than that are not asked for over and over.
+	soonest := max(min(left/2, time.Second), time.Millisecond)
+	return max(left-ahead-rand.N(ahead/10+1), soonest)
 }

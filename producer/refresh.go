@@ -110,7 +110,7 @@ func (c *credentialCache) run(ctx context.Context) {
 				return
 			}
 		}
-		timer.Reset(max(wait, time.Millisecond))
+		timer.Reset(wait)
 		select {
 		case <-timer.C:
 		case <-c.soon:
