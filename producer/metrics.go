@@ -109,18 +109,17 @@ type counters struct {
 }
 
 // ema is an exponential moving average with the official weight of 0.05 for a new
-// sample; the first counts whole.
+// sample. The first twenty count alike: what a start is like does not linger.
 type ema struct {
 	value float64
-	any   bool
+	n     int
 }
 
 func (e *ema) add(v float64) {
-	if !e.any {
-		e.value, e.any = v, true
-		return
+	if e.n < 20 {
+		e.n++
 	}
-	e.value += 0.05 * (v - e.value)
+	e.value += (v - e.value) / float64(e.n)
 }
 
 func (e *ema) duration() time.Duration { return time.Duration(e.value) }

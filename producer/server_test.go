@@ -45,6 +45,7 @@ func TestAgainstTheServer(t *testing.T) {
 		"absolute":     {},
 		"relative":     {Timecodes: sluice.TimecodeRelative, Start: time.Unix(0, 0)},
 		"100us":        {TimecodeScale: 100 * time.Microsecond},
+		"1s":           {TimecodeScale: time.Second},
 		"no-retention": {Retention: producer.NoRetention},
 		"no-acks":      {NoAcks: true},
 		"by-duration":  {ByDuration: true, FragmentDuration: 2 * time.Second},

@@ -80,6 +80,74 @@ func TestTwoTracks(t *testing.T) {
 	}
 }
 
+// Three tracks, the third of text that comes now and then.
+func TestThreeTracks(t *testing.T) {
+	t.Parallel()
+	d := newDouble(t)
+	text := sluice.Track{Type: sluice.TrackSubtitle, CodecID: "S_TEXT/UTF8", Name: "t"}
+	s := newStream(t, d.client(), producer.StreamInfo{Tracks: []sluice.Track{video(), audio(), text}})
+	for i := range 100 {
+		putAV(t, s, i, 1, always)
+		if i%10 != 5 {
+			continue
+		}
+		f := producer.FrameAt(epoch.Add(time.Duration(i)*40*time.Millisecond), true, fmt.Appendf(nil, "t%d", i))
+		f.Track = 3
+		if err := s.PutFrame(t.Context(), f); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop(t, s)
+	all := d.fragments()
+	count := map[byte]int{}
+	for i, f := range all {
+		if len(f.header.Tracks) != 3 || f.frames[0].track != 1 {
+			t.Errorf("fragment %d: %d tracks, begins with track %d", i, len(f.header.Tracks), f.frames[0].track)
+		}
+		var last time.Duration
+		for _, fr := range f.frames {
+			count[fr.data[0]]++
+			if fr.at < last {
+				t.Errorf("fragment %d: %q at %v follows %v", i, fr.data, fr.at, last)
+			}
+			last = fr.at
+		}
+	}
+	if len(all) != 4 || count['v'] != 100 || count['a'] != 200 || count['t'] != 10 {
+		t.Errorf("%d fragments, %v", len(all), count)
+	}
+}
+
+// Every timecode scale of the guide: all frames arrive, at the times of the scale.
+// What a Cluster of 16 bits cannot hold begins another fragment.
+func TestTimecodeScales(t *testing.T) {
+	t.Parallel()
+	for scale, fragments := range map[time.Duration]int{
+		producer.MinTimecodeScale: 100, 20 * time.Microsecond: 8, time.Millisecond: 4, 40 * time.Millisecond: 4, producer.MaxTimecodeScale: 4,
+	} {
+		t.Run(scale.String(), func(t *testing.T) {
+			t.Parallel()
+			d := newDouble(t)
+			s := newStream(t, d.client(), producer.StreamInfo{TimecodeScale: scale})
+			put(t, s, 0, 100, 25)
+			stop(t, s)
+			all := d.fragments()
+			if got := payloads(all); !slices.Equal(got, want(0, 100)) || len(all) != fragments {
+				t.Fatalf("%d frames in %d fragments", len(got), len(all))
+			}
+			i := 0
+			for _, f := range all {
+				for _, fr := range f.frames {
+					if at := epoch.Add(time.Duration(i) * 40 * time.Millisecond).Truncate(scale); !time.Unix(0, int64(fr.at)).Equal(at) {
+						t.Errorf("frame %d at %v, want %v", i, time.Unix(0, int64(fr.at)).UTC(), at)
+					}
+					i++
+				}
+			}
+		})
+	}
+}
+
 // A track that falls silent holds the other up for TrackWait at most; the session
 // goes on without it, and with it again when it comes back.
 func TestSilentTrack(t *testing.T) {
