@@ -38,7 +38,7 @@ type Options struct {
 
 	MaxFile    int64 // a file is left at this size; 0: 64 MiB
 	SideBySide int   // more files in a batch than this are synced by one SyncFS; 0: 32, below 0: never SyncFS
-	Handles    int   // files kept open for reading, and as many for writing; 0: 512
+	Handles    int   // files kept open for reading, and as many for writing; 0: 4096, or a quarter of what the process may have open
 	Writers    int   // files of a batch written at the same time; 0: 16
 	Logger     *slog.Logger
 	Now        func() time.Time
@@ -75,7 +75,7 @@ func Open(o Options) (*Volume, error) {
 		o.SideBySide = 32
 	}
 	if o.Handles == 0 {
-		o.Handles = 512
+		o.Handles = min(4096, max(fsys.MaxOpen()/4, 64))
 	}
 	if o.Writers == 0 {
 		o.Writers = 16

@@ -44,6 +44,9 @@ func (OS) SyncDir(name string) error {
 	return syncDir(d)
 }
 
+// defaultOpen is how many open files are assumed where that is not known.
+const defaultOpen = 2048
+
 type osFile struct {
 	f *os.File
 }

@@ -69,3 +69,12 @@ func (OS) Space(name string) (free, total int64, err error) {
 	}
 	return int64(s.Bavail) * int64(s.Bsize), int64(s.Blocks) * int64(s.Bsize), nil
 }
+
+// MaxOpen is about how many files the process may have open, sockets included.
+func MaxOpen() int {
+	var r unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &r); err != nil {
+		return defaultOpen
+	}
+	return int(min(r.Cur, 1<<20))
+}

@@ -32,3 +32,6 @@ func syncDir(d *os.File) error {
 
 // Space is unknown here: the mark below which appends are refused is then off.
 func (OS) Space(string) (free, total int64, err error) { return 0, 0, ErrUnsupported }
+
+// MaxOpen is about how many files the process may have open, sockets included.
+func MaxOpen() int { return defaultOpen }
