@@ -15,8 +15,8 @@
 // alone, a reader of a few frames opens only the chunks they lie in.
 //
 // The package knows no store and no key management: it takes a stream key, and
-// it hands out and takes back bytes. Nothing here is pooled that has held plain
-// text. docs/format/record.md specifies the format.
+// it hands out and takes back bytes. Memory that holds plain text is never used
+// again; memory that holds a sealed record may be (SealInto). docs/format/record.md specifies the format.
 package seal
 
 import (
@@ -155,11 +155,24 @@ func Seal(key *[32]byte, aad AAD, plain ...[]byte) ([]byte, error) {
 	for _, p := range plain {
 		size += int64(len(p))
 	}
+	return SealInto(make([]byte, SealedSize(size)), key, aad, plain...)
+}
+
+// SealInto is Seal into memory of the caller's, which must be SealedSize long.
+// What was in it is written over. On an error it may hold plain text and must not
+// be used again.
+func SealInto(out []byte, key *[32]byte, aad AAD, plain ...[]byte) ([]byte, error) {
+	var size int64
+	for _, p := range plain {
+		size += int64(len(p))
+	}
 	chunks := chunksOf(size)
 	if chunks > maxChunks {
 		return nil, fmt.Errorf("a record of %d bytes is too large to seal", size)
 	}
-	out := make([]byte, SealedSize(size))
+	if int64(len(out)) != SealedSize(size) {
+		return nil, fmt.Errorf("%d bytes given for a sealed record of %d", len(out), SealedSize(size))
+	}
 	salt := out[:SaltSize]
 	if _, err := rand.Read(salt); err != nil {
 		return nil, fmt.Errorf("salt: %w", err)

@@ -61,7 +61,8 @@ func (f *frag) seal(ctx context.Context) ([]byte, error) {
 	}
 	plain := make([][]byte, 0, 1+len(f.runs))
 	plain = append(append(plain, head), f.runs...)
-	sealed, err := seal.Seal(&key, aad(f.meta()), plain...)
+	out := f.o.r.sealed.get(int(seal.SealedSize(int64(len(head)) + f.size)))
+	sealed, err := seal.SealInto(out, &key, aad(f.meta()), plain...)
 	if err != nil {
 		return nil, fmt.Errorf("%w: fragment %s: %w", sluice.InternalError, f.number, err)
 	}

@@ -40,6 +40,7 @@ type Registry struct {
 	o      Options
 	budget *budget
 	settle *settler
+	sealed blocks
 	start  time.Time
 
 	mu      sync.Mutex // guards what follows; never held together with a stream's

@@ -395,8 +395,10 @@ func (o *opened) settled(f *frag, t *store.Ticket) {
 		return
 	}
 	o.mu.Lock()
+	sealed := f.sealed
 	f.state, f.sealed, f.entry = stateDurable, nil, t.Entry()
 	o.mu.Unlock()
+	o.r.sealed.put(sealed)
 	o.keep(f)
 	f.ticket.complete(nil)
 }
