@@ -38,7 +38,7 @@ func listen(ctx context.Context, addresses []string) ([]net.Listener, error) {
 			}
 			return nil, fmt.Errorf("listen: %w", err)
 		}
-		list = append(list, l)
+		list = append(list, aheadListener{l})
 	}
 	return list, nil
 }
@@ -74,8 +74,9 @@ func tune(next http.Handler) http.Handler {
 			// Without full duplex net/http reads the body before it sends a refusal,
 			// and the Java and embedded producers send no body before the answer.
 			_ = http.NewResponseController(w).EnableFullDuplex() // HTTP/1.1 always can
-			if c, ok := r.Context().Value(connKey{}).(*net.TCPConn); ok {
+			if c, ok := r.Context().Value(connKey{}).(*aheadConn); ok {
 				_ = c.SetReadBuffer(ingestBuffer) // a larger one works too
+				c.readAhead()
 			}
 		}
 		next.ServeHTTP(w, r)
