@@ -24,6 +24,8 @@ type edge struct {
 	fragments []*edgeFragment // in number order, the newest few
 	changed   chan struct{}   // closed and replaced at each change
 	asked     time.Time
+	// caught: what had arrived before the edge began is in it.
+	caught bool
 }
 
 type edgeFragment struct {
@@ -39,6 +41,12 @@ const (
 	edgeKeep = 4
 	// edgeIdle: an edge that nobody asked for in this time ends.
 	edgeIdle = 30 * time.Second
+	// edgeStart is how long a player's first request waits for an edge to catch up:
+	// a playlist without the open fragment would have it begin a fragment too far
+	// back, and wait for a whole one.
+	edgeStart = 500 * time.Millisecond
+	// edgeWaits: frames that took so long to come had not arrived before.
+	edgeWaits = 3 * time.Millisecond
 	// durablePoll is how often the index is looked at while a complete fragment
 	// is about to become durable.
 	durablePoll = 10 * time.Millisecond
@@ -128,8 +136,11 @@ func (e *edge) take(ctx context.Context, a Arriving) {
 		}
 	})
 	for {
+		begun := time.Now()
 		frames, err := a.Next(ctx)
+		waited := time.Since(begun) >= edgeWaits
 		e.update(func() {
+			e.caught = e.caught || waited
 			f.frames = append(f.frames, frames...)
 			switch {
 			case errors.Is(err, io.EOF):
@@ -154,13 +165,13 @@ func (e *edge) update(change func()) {
 
 // snapshot is the edge as it is now, and what closes when that changes. Frames
 // are only ever appended, so the copies may be read.
-func (e *edge) snapshot() (list []edgeFragment, changed <-chan struct{}) {
+func (e *edge) snapshot() (list []edgeFragment, caught bool, changed <-chan struct{}) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for _, f := range e.fragments {
 		list = append(list, *f)
 	}
-	return list, e.changed
+	return list, e.caught, e.changed
 }
 
 // shape is what is known of the fragment's shape so far.
@@ -286,14 +297,18 @@ func (v *Viewer) lowMedia(ctx context.Context, number uint32) ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if msn < 0 || l.has(msn, part) {
+		if msn < 0 && l.caught || msn >= 0 && l.has(msn, part) {
 			return l.media.Append(make([]byte, 0, 4096)), nil
 		}
 		if msn > l.last()+2 {
 			return nil, invalid(fmt.Sprintf("_HLS_msn: is %d, must be at most %d", msn, l.last()+2))
 		}
 		if deadline == nil {
-			t := time.NewTimer(3 * time.Duration(hls.TargetSeconds(l.media.Target)) * time.Second)
+			most := edgeStart
+			if msn >= 0 {
+				most = 3 * time.Duration(hls.TargetSeconds(l.media.Target)) * time.Second
+			}
+			t := time.NewTimer(most)
 			defer t.Stop()
 			deadline = t.C
 		}
@@ -324,6 +339,7 @@ type lowList struct {
 	media   *hls.Media
 	open    int             // parts of the open fragment; -1: there is none
 	waiting bool            // a complete fragment is not durable yet
+	caught  bool            // as the edge's
 	changed <-chan struct{} // closed when there is more
 }
 
@@ -351,8 +367,8 @@ func (v *Viewer) lowPlaylist(ctx context.Context, number uint32) (*lowList, erro
 		after = list.last.Number
 	}
 	e := p.edgeOf(s.Stream, after)
-	fragments, changed := e.snapshot()
-	l := &lowList{media: v.playlist(list, number), open: -1, changed: changed}
+	fragments, caught, changed := e.snapshot()
+	l := &lowList{media: v.playlist(list, number), open: -1, caught: caught, changed: changed}
 	m := l.media
 	m.PartTarget = p.partTarget(s.Frame)
 	// Parts are listed while a player near the live end may want them.
@@ -435,7 +451,7 @@ func (v *Viewer) Part(ctx context.Context) (*Body, error) {
 	defer wait.Stop()
 	gone := notFound("Part: there is no such part, or no longer")
 	for {
-		fragments, changed := p.edgeOf(s.Stream, before(n.Sequence())).snapshot()
+		fragments, _, changed := p.edgeOf(s.Stream, before(n.Sequence())).snapshot()
 		var f *edgeFragment
 		newer := false
 		for i := range fragments {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"hash/fnv"
 	"io"
 	"iter"
 	"net/http"
@@ -34,7 +35,8 @@ type memory struct {
 	fragments map[sluice.FragmentNumber]*playback.Fragment
 	arrivals  []*arrival
 	changed   chan struct{}
-	reads     int // fragments read with their media
+	reads     int   // fragments read with their media
+	broken    error // what reading a fragment fails with
 }
 
 // clip is the demo recording: eight fragments of 1.28 s, H.264 and AAC.
@@ -98,11 +100,20 @@ func (m *memory) addLocked(f *muxtest.Fragment, tracks []sluice.Track, n sluice.
 		position = m.entries[k-1].Position + 1
 	}
 	m.entries = append(m.entries, store.Entry{
-		Meta:     store.Meta{Stream: streamID, Number: n, ProducerMs: producer.UnixMilli(), ServerMs: int64(n.ServerTimestamp()), LengthMs: uint32((last - first).Milliseconds()), Bytes: uint32(len(f.Bytes)), Tracks: mask},
+		Meta:     store.Meta{Stream: streamID, Number: n, ProducerMs: producer.UnixMilli(), ServerMs: int64(n.ServerTimestamp()), LengthMs: uint32((last - first).Milliseconds()), Bytes: uint32(len(f.Bytes)), Tracks: mask, Header: headerSum(tracks)},
 		Position: position,
 	})
 	m.fragments[n] = &playback.Fragment{Number: n, Producer: producer, Server: n.ServerTime(), Timecode: f.Timecode, Tracks: tracks, Index: f.Frames, Elements: f.Bytes}
 	m.wakeLocked()
+}
+
+// headerSum tells headers apart, as the index does.
+func headerSum(tracks []sluice.Track) uint32 {
+	h := fnv.New32a()
+	for _, t := range tracks {
+		fmt.Fprintf(h, "%d %q %x ", t.Number, t.CodecID, t.CodecPrivate)
+	}
+	return max(h.Sum32(), 1)
 }
 
 func (m *memory) wakeLocked() {
@@ -161,6 +172,9 @@ func (m *memory) List(_ context.Context, _ sluice.StreamID, q store.Query) iter.
 func (m *memory) Fragment(_ context.Context, _ sluice.StreamID, n sluice.FragmentNumber, media bool) (*playback.Fragment, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.broken != nil {
+		return nil, m.broken
+	}
 	f := m.fragments[n]
 	if f == nil || f.Server.Before(m.clock.Add(-m.about.Retention)) {
 		return nil, fmt.Errorf("fragment %s: %w", n, playback.ErrGone)

@@ -146,6 +146,9 @@ func (v *Viewer) Master(ctx context.Context) ([]byte, error) {
 	if sel == nil {
 		return nil, notFound("stream " + v.Stream.Name + " has no fragments to play")
 	}
+	if list, err = v.tuneIn(ctx, list); err != nil {
+		return nil, err
+	}
 	m := hls.Master{Bandwidth: list.bandwidth(), FrameRate: list.frameRate(sel), URI: v.trackURI(MediaPlaylist, sel.main().number, v.low())}
 	for _, t := range sel.all() {
 		m.Codecs = append(m.Codecs, t.params.Codec)
@@ -157,6 +160,52 @@ func (v *Viewer) Master(ctx context.Context) ([]byte, error) {
 		}
 	}
 	return m.Append(nil), nil
+}
+
+// tuneInMost is how long a player's start may be held back.
+const tuneInMost = time.Second
+
+// tuneIn waits for the next fragment when that is soon there. A live player stays
+// three target durations behind the end of the first playlist that it sees, so one
+// that begins just before a fragment is listed would show the picture later by a
+// fragment for good. Low latency needs the open fragment instead, and who follows
+// it is begun here.
+func (v *Viewer) tuneIn(ctx context.Context, list *view) (*view, error) {
+	s, p := v.Session, v.p
+	if s.Mode != Live {
+		return list, nil
+	}
+	last := &list.items[len(list.items)-1]
+	if s.LowLatency {
+		p.edgeOf(s.Stream, last.Number)
+		return list, nil
+	}
+	// The one behind it began when it ended, and is as long.
+	left := last.Server().Add(2 * last.duration).Sub(p.o.Now())
+	if left <= 0 || left > min(last.duration*4/5, tuneInMost) {
+		return list, nil
+	}
+	until := time.NewTimer(left + last.duration/4)
+	defer until.Stop()
+	again := time.NewTimer(left)
+	defer again.Stop()
+	for {
+		select {
+		case <-again.C:
+		case <-until.C:
+			return list, nil
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		now, err := p.view(ctx, s, v.Stream.Retention, durablePoll)
+		if err != nil {
+			return nil, err
+		}
+		if n := len(now.items); n > 0 && now.items[n-1].Number != last.Number {
+			return now, nil
+		}
+		again.Reset(durablePoll)
+	}
 }
 
 // Media answers getHLSMediaPlaylist.
@@ -396,7 +445,7 @@ func (v *Viewer) Manifest(ctx context.Context) ([]byte, error) {
 	}
 	for i := range list.items {
 		it := &list.items[i]
-		f := dash.Fragment{Start: it.begins(), Duration: it.duration}
+		f := dash.Fragment{Start: it.joined, End: it.ends()}
 		if s.ShowNumbers {
 			f.Number = it.Number.String()
 		}
@@ -432,11 +481,14 @@ func (v *Viewer) bySequence(ctx context.Context, at uint64) (sluice.FragmentNumb
 	if err != nil {
 		return sluice.FragmentNumber{}, err
 	}
-	for _, items := range [][]item{list.items, list.past} {
-		for i := range items {
-			if items[i].sequence == at {
-				return items[i].Number, nil
-			}
+	for i := range list.items {
+		if list.items[i].sequence == at {
+			return list.items[i].Number, nil
+		}
+	}
+	for _, f := range list.past {
+		if f.sequence == at {
+			return f.number, nil
 		}
 	}
 	return sluice.FragmentNumber{}, notFound("Number: is not in the session")

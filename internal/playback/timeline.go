@@ -23,6 +23,9 @@ type item struct {
 	// discontinuity: it does not continue the item before it.
 	discontinuity bool
 	sequence      uint64 // media sequence number
+	// joined is where it begins in a listing that has no overlaps and no gaps of a
+	// rounding: where the item before it ends, when that is later or about the same.
+	joined time.Time
 }
 
 // begins is when the item's pictures begin, which is what players join.
@@ -39,8 +42,8 @@ type view struct {
 	ended           bool
 	sequence        uint64 // of the first item, or of the one that would come first
 
-	past []item // live: what left the window lately
-	any  bool   // live: something was ever listed: last, which ended at end
+	past []former // live: what left the window lately
+	any  bool     // live: something was ever listed: last, which ended at end
 	last item
 	end  time.Time
 }
@@ -64,14 +67,21 @@ type timeline struct {
 	end             time.Time             // of the last item
 	last            item
 	items           []item
-	past            []item // that left the window lately; a player may be on its way to them
+	past            []former // that left the window lately; a player may be on its way to them
 	discontinuities uint64
 	target          time.Duration
 	ended           bool
 }
 
-// pastKept is how many items are remembered behind the window.
-const pastKept = 10
+// former is an item that has left the window.
+type former struct {
+	sequence uint64
+	number   sluice.FragmentNumber
+}
+
+// pastKept is how many items are remembered behind the window: a player on a
+// busy machine may come back to its list after a minute.
+const pastKept = 64
 
 // timelineKey: sessions that differ in nothing that matters share a timeline.
 type timelineKey struct {
@@ -151,8 +161,8 @@ func (t *timeline) trim(most int, horizon time.Time) {
 		if it.discontinuity {
 			t.discontinuities++
 		}
+		t.past = append(t.past, former{it.sequence, it.Number})
 	}
-	t.past = append(t.past, t.items[:n]...)
 	t.past = slices.Delete(t.past, 0, max(0, len(t.past)-pastKept))
 	t.items = slices.Delete(t.items, 0, n)
 }
@@ -185,14 +195,14 @@ func (p *Playback) advanceLive(ctx context.Context, s *Session, t *timeline, age
 	}
 	for i := range list {
 		e := &list[i]
-		t.seen = e.Number
 		start := startOf(e, s.Clock)
-		if t.any && (start.Before(t.last.start) || s.Clock == sluice.ProducerClock && start.Equal(t.last.start)) {
-			continue // "not added if they are older than the newest"
+		// "Not added if they are older than the newest."
+		if older := t.any && (start.Before(t.last.start) || s.Clock == sluice.ProducerClock && start.Equal(t.last.start)); !older {
+			if err := p.add(ctx, s, t, e, start); err != nil {
+				return err // and the next request looks at it again: whoever asked may just have left
+			}
 		}
-		if err := p.add(ctx, s, t, e, start); err != nil {
-			return err
-		}
+		t.seen = e.Number
 	}
 	return nil
 }
@@ -222,16 +232,19 @@ func (p *Playback) advanceReplay(ctx context.Context, s *Session, t *timeline) e
 		if held == nil {
 			return nil
 		}
-		e := held
+		e, start := held, startOf(held, s.Clock)
 		held = nil
-		return p.add(ctx, s, t, e, startOf(e, s.Clock))
+		if err := p.add(ctx, s, t, e, start); err != nil {
+			return err
+		}
+		t.seen, t.seenTime = e.Number, start
+		return nil
 	}
 	for e, err := range p.o.Source.List(ctx, s.Stream, q) {
 		if err != nil {
 			return err
 		}
 		start := startOf(&e, s.Clock)
-		t.seen, t.seenTime = e.Number, start
 		if t.any && s.Clock == sluice.ProducerClock && start.Equal(t.last.start) {
 			continue
 		}
@@ -293,12 +306,16 @@ func (it *item) mark(s *Session, follows bool, last *item, end time.Time) {
 	case it.shape.print != s.Print:
 		it.header = it.Number.Sequence()
 	}
+	gap := it.begins().Sub(end)
+	joins := follows && gap <= discontinuityGap && gap >= -discontinuityGap
+	if it.joined = it.begins(); joins || follows && gap < 0 {
+		it.joined = end
+	}
 	switch s.Discontinuity {
 	case Always:
 		it.discontinuity = true
 	case OnDiscontinuity:
-		gap := it.begins().Sub(end)
-		it.discontinuity = follows && (gap > discontinuityGap || gap < -discontinuityGap)
+		it.discontinuity = follows && !joins
 	}
 	it.discontinuity = it.discontinuity || changed
 }
@@ -402,9 +419,9 @@ const maxRange = 432_000
 const shapeSamples = 64
 
 // shapes fills in the shapes of items without reading every fragment of a long
-// list. Headers change only where a producer begins a new session, which shows as
-// a gap or an overlap as a rule: so a run of fragments that join is read in
-// samples, and closer between two samples that differ.
+// list: a run of fragments that join and have the same header is read in samples.
+// Rows from before the index knew headers are read closer between two samples that
+// differ, as a change shows as a gap or an overlap as a rule.
 func (p *Playback) shapes(ctx context.Context, s *Session, v *view) error {
 	pad := s.Frame // what a fragment lasts beyond its length
 	for from := 0; from < len(v.items); {
@@ -433,7 +450,7 @@ func (p *Playback) shapes(ctx context.Context, s *Session, v *view) error {
 
 func joins(a, b *item, pad time.Duration) bool {
 	gap := b.start.Sub(a.start) - a.Length() - pad
-	return a.Tracks == b.Tracks && gap <= discontinuityGap && gap >= -discontinuityGap
+	return a.Tracks == b.Tracks && a.Header == b.Header && gap <= discontinuityGap && gap >= -discontinuityGap
 }
 
 // shapeItem reads a fragment's shape; one that is gone is left without.

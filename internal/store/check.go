@@ -194,7 +194,7 @@ func agree(id sluice.StreamID, r index.Row, h segment.Header) error {
 		return fmt.Errorf("%w: the record is of stream %s", segment.ErrFormat, h.Stream)
 	case h.Number != r.Number:
 		return fmt.Errorf("%w: the record is of fragment %v", segment.ErrFormat, h.Number)
-	case h.File != r.File, h.Sealed != r.Sealed, h.ProducerMs != r.ProducerMs, h.LengthMs != r.LengthMs, h.Bytes != r.Bytes, h.Tracks != r.Tracks:
+	case h.File != r.File, h.Sealed != r.Sealed, h.ProducerMs != r.ProducerMs, h.LengthMs != r.LengthMs, h.Bytes != r.Bytes, h.Tracks != r.Tracks, h.Header != r.Header:
 		return fmt.Errorf("%w: the record and its row in the index differ", segment.ErrFormat)
 	}
 	return nil
@@ -344,7 +344,7 @@ func scan(f fsys.FS, id disk.FileID, name string, found func(Problem)) (r index.
 			continue // numbers ascend in a file; a repeated one is no other fragment
 		}
 		r.Rows = append(r.Rows, index.Row{
-			Number: h.Number, ProducerMs: h.ProducerMs, LengthMs: h.LengthMs, Bytes: h.Bytes, Tracks: h.Tracks,
+			Number: h.Number, ProducerMs: h.ProducerMs, LengthMs: h.LengthMs, Bytes: h.Bytes, Tracks: h.Tracks, Header: h.Header,
 			Position: h.Position, File: id.Number, Offset: rec.Offset, Sealed: h.Sealed,
 		})
 		r.Epoch = max(r.Epoch, uint64(h.Number.Sequence())>>CounterBits)

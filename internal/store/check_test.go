@@ -218,6 +218,34 @@ func TestReindex(t *testing.T) {
 	}
 }
 
+// TestIndexOfAnOlderVersion opens an index whose rows do not say which media
+// header a fragment has: it is brought up to date, and old rows have none.
+func TestIndexOfAnOlderVersion(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t, store.Options{})
+	id := streamID(0)
+	h.fill(id, 0, 3)
+	want := h.list(id, store.Query{})
+	for _, q := range []string{`ALTER TABLE store_fragment DROP COLUMN header`, `DELETE FROM migrations WHERE component = 'store' AND step > 1`} {
+		if _, err := h.index.Writer().ExecContext(t.Context(), q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.reopen()
+	h.fill(id, 3, 3)
+	got := h.list(id, store.Query{})
+	if len(got) != 6 || got[3].Header == 0 {
+		t.Fatalf("%d fragments, %+v", len(got), got)
+	}
+	for i := range want {
+		want[i].Header = 0
+		if got[i] != want[i] {
+			t.Errorf("%+v, was %+v", got[i], want[i])
+		}
+		h.read(got[i])
+	}
+}
+
 func TestAnOldIndexIsRefused(t *testing.T) {
 	t.Parallel()
 	h := newHouse(t, store.Options{})

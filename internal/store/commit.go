@@ -196,7 +196,7 @@ func (s *Store) commit(batch []*pending) {
 		m := p.rec.Meta
 		h := segment.Header{
 			Stream: m.Stream, Number: m.Number, ProducerMs: m.ProducerMs, LengthMs: m.LengthMs,
-			Bytes: m.Bytes, Tracks: m.Tracks, Position: p.position, Sealed: p.size,
+			Bytes: m.Bytes, Tracks: m.Tracks, Header: m.Header, Position: p.position, Sealed: p.size,
 		}
 		p.write.Header, p.write.Sealed = h, p.rec.Sealed
 		writes = append(writes, p.write)
@@ -454,7 +454,7 @@ func (s *Store) name(parts []*part) {
 		p.insert = &index.Insert{
 			Stream: p.n, Epoch: uint64(p.epoch),
 			Row: index.Row{
-				Number: m.Number, ProducerMs: m.ProducerMs, LengthMs: m.LengthMs, Bytes: m.Bytes, Tracks: m.Tracks,
+				Number: m.Number, ProducerMs: m.ProducerMs, LengthMs: m.LengthMs, Bytes: m.Bytes, Tracks: m.Tracks, Header: m.Header,
 				Position: p.position, File: f.ID.Number, Offset: p.write.Offset, Sealed: p.size,
 			},
 			First: p.lane.sums.Fragments == 0 && !opened[f],

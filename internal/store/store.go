@@ -90,6 +90,7 @@ type Meta struct {
 	LengthMs   uint32 // last frame's timecode minus the first's
 	Bytes      uint32 // plain size of the fragment's elements: FragmentSizeInBytes
 	Tracks     uint32 // bit n-1 is track n
+	Header     uint32 // equal for fragments with the same media header, so that a change is seen without opening them; 0: not known
 }
 
 // Record is a fragment to append. Sealed is one sealed blob in any number of
@@ -133,7 +134,7 @@ func entryOf(id sluice.StreamID, r index.Row) Entry {
 	return Entry{
 		Meta: Meta{
 			Stream: id, Number: r.Number, ProducerMs: r.ProducerMs, ServerMs: int64(r.Number.ServerTimestamp()),
-			LengthMs: r.LengthMs, Bytes: r.Bytes, Tracks: r.Tracks,
+			LengthMs: r.LengthMs, Bytes: r.Bytes, Tracks: r.Tracks, Header: r.Header,
 		},
 		Position: r.Position,
 		At:       Location{File: r.File, Offset: r.Offset, Sealed: r.Sealed},

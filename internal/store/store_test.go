@@ -85,7 +85,7 @@ func record(id sluice.StreamID, e store.Epoch, counter int, size int) store.Reco
 	return store.Record{
 		Meta: store.Meta{
 			Stream: id, Number: sluice.MakeFragmentNumber(e.Sequence(uint64(counter)), uint64(server), uint32(counter*7919)),
-			ProducerMs: server - 100, ServerMs: server, LengthMs: 960, Bytes: uint32(size) - 40, Tracks: 1,
+			ProducerMs: server - 100, ServerMs: server, LengthMs: 960, Bytes: uint32(size) - 40, Tracks: 1, Header: 0xfedc0000 + uint32(counter/3),
 		},
 		Sealed: [][]byte{b[:size/3], b[size/3:]},
 	}

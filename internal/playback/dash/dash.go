@@ -19,10 +19,12 @@ const Timescale = 1000
 
 // Fragment is an S element.
 type Fragment struct {
-	Start    time.Time
-	Duration time.Duration
-	Number   string // kvs:fn; "": none
-	Time     string // kvs:ts; "": none
+	// Start and End must not change from one manifest to the next: players take an
+	// element that ends later than their last one for a new one. Elements do not
+	// overlap, and have no gaps of a rounding, at which players halt.
+	Start, End time.Time
+	Number     string // kvs:fn; "": none
+	Time       string // kvs:ts; "": none
 }
 
 // Track is an adaptation set.
@@ -59,7 +61,7 @@ func (m *Manifest) Append(b []byte) []byte {
 	s.WriteString(`<MPD xmlns="urn:mpeg:dash:schema:mpd:2011" xmlns:kvs="urn:kinesisvideo:fragment" profiles="urn:mpeg:dash:profile:isoff-live:2011"`)
 	var first, last time.Time
 	if n := len(m.Fragments); n > 0 {
-		first, last = m.Fragments[0].Start, m.Fragments[n-1].Start.Add(m.Fragments[n-1].Duration)
+		first, last = m.Fragments[0].Start, m.Fragments[n-1].End
 	}
 	if m.Live {
 		fmt.Fprintf(&s, ` type="dynamic" availabilityStartTime="%s" publishTime="%s"`, stamp(m.Available), stamp(m.Now))
@@ -111,18 +113,11 @@ func (m *Manifest) track(s *strings.Builder, i int, first time.Time) {
 	s.WriteString("     <SegmentTimeline>\n")
 	for i := range m.Fragments {
 		f := &m.Fragments[i]
-		d := f.Duration
-		if i+1 < len(m.Fragments) {
-			// Elements must not overlap, and players halt at gaps of a rounding.
-			const seam = 50 * time.Millisecond
-			if gap := m.Fragments[i+1].Start.Sub(f.Start) - d; gap <= seam {
-				d += gap
-			}
-		}
+		begin, end := f.Start.UnixMilli(), f.End.UnixMilli()
 		s.WriteString(`      <S t="`)
-		s.WriteString(strconv.FormatInt(f.Start.UnixMilli(), 10))
+		s.WriteString(strconv.FormatInt(begin, 10))
 		s.WriteString(`" d="`)
-		s.WriteString(strconv.FormatInt(max(d.Milliseconds(), 1), 10))
+		s.WriteString(strconv.FormatInt(max(end-begin, 1), 10))
 		s.WriteByte('"')
 		if f.Number != "" {
 			s.WriteString(` kvs:fn="`)

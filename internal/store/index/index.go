@@ -26,6 +26,7 @@ type Row struct {
 	LengthMs   uint32
 	Bytes      uint32
 	Tracks     uint32
+	Header     uint32 // as the record has it
 	Position   uint64
 	File       uint64
 	Offset     int64
@@ -50,8 +51,8 @@ func Open(ctx context.Context, d *db.DB) (*Index, error) {
 		text string
 	}{
 		{&x.insert, `INSERT INTO store_fragment
-			(stream, sequence, low, server, producer, length, bytes, tracks, position, file, block, sealed)
-			SELECT n, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13 FROM store_stream WHERE n = ?1 AND epoch = ?2 AND gone = 0`},
+			(stream, sequence, low, server, producer, length, bytes, tracks, position, file, block, sealed, header)
+			SELECT n, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14 FROM store_stream WHERE n = ?1 AND epoch = ?2 AND gone = 0`},
 		{&x.openFile, `UPDATE store_file SET state = 1, first = ? WHERE n = ? AND state = 0`},
 		{&x.closeFile, `UPDATE store_file SET state = 2, last = ?, size = ?, fragments = ?, bytes = ?, newest = ? WHERE n = ? AND state = 1`},
 		{&x.lengthen, `UPDATE store_stream SET longest = MAX(longest, ?) WHERE n = ?`},
@@ -206,7 +207,7 @@ func (x *Index) Commit(ctx context.Context, rows []*Insert, closing []Closing) e
 			res, err := insert.ExecContext(ctx, r.Stream, int64(r.Epoch),
 				int64(n.Sequence()), int64(n.Low()), int64(n.ServerTimestamp()), r.Row.ProducerMs,
 				int64(r.Row.LengthMs), int64(r.Row.Bytes), int64(r.Row.Tracks), int64(r.Row.Position),
-				int64(r.Row.File), r.Row.Offset/segment.BlockSize, r.Row.Sealed)
+				int64(r.Row.File), r.Row.Offset/segment.BlockSize, r.Row.Sealed, int64(r.Row.Header))
 			if err != nil {
 				return err
 			}
@@ -241,14 +242,14 @@ func (x *Index) Commit(ctx context.Context, rows []*Insert, closing []Closing) e
 	return nil
 }
 
-const columns = `sequence, low, server, producer, length, bytes, tracks, position, file, block, sealed`
+const columns = `sequence, low, server, producer, length, bytes, tracks, position, file, block, sealed, header`
 
 type scanner interface{ Scan(...any) error }
 
 func scanRow(s scanner) (Row, error) {
 	var sequence, low, server, position, file, block int64
 	var r Row
-	err := s.Scan(&sequence, &low, &server, &r.ProducerMs, &r.LengthMs, &r.Bytes, &r.Tracks, &position, &file, &block, &r.Sealed)
+	err := s.Scan(&sequence, &low, &server, &r.ProducerMs, &r.LengthMs, &r.Bytes, &r.Tracks, &position, &file, &block, &r.Sealed, &r.Header)
 	if errors.Is(err, sql.ErrNoRows) {
 		return Row{}, ErrNone
 	}

@@ -34,8 +34,8 @@ func (x *Index) Rebuild(ctx context.Context, f Rebuilt) (added int, err error) {
 			return err
 		}
 		insert, err := tx.PrepareContext(ctx, `INSERT INTO store_fragment
-			(stream, sequence, low, server, producer, length, bytes, tracks, position, file, block, sealed)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`)
+			(stream, sequence, low, server, producer, length, bytes, tracks, position, file, block, sealed, header)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING`)
 		if err != nil {
 			return err
 		}
@@ -44,7 +44,7 @@ func (x *Index) Rebuild(ctx context.Context, f Rebuilt) (added int, err error) {
 		for _, r := range f.Rows {
 			position := max(next, int64(r.Position))
 			res, err := insert.ExecContext(ctx, n, int64(r.Number.Sequence()), int64(r.Number.Low()), r.serverMs(), r.ProducerMs,
-				int64(r.LengthMs), int64(r.Bytes), int64(r.Tracks), position, int64(f.File), r.Offset/segment.BlockSize, r.Sealed)
+				int64(r.LengthMs), int64(r.Bytes), int64(r.Tracks), position, int64(f.File), r.Offset/segment.BlockSize, r.Sealed, int64(r.Header))
 			if err != nil {
 				return err
 			}

@@ -59,6 +59,9 @@ CREATE TABLE store_fragment (
 ) WITHOUT ROWID;
 CREATE INDEX store_fragment_server ON store_fragment (stream, server);
 CREATE INDEX store_fragment_producer ON store_fragment (stream, producer);
+`, `
+-- Tells the media headers of fragments apart; 0 in rows from before.
+ALTER TABLE store_fragment ADD COLUMN header INTEGER NOT NULL DEFAULT 0;
 `}
 
 // File states.

@@ -21,7 +21,7 @@
 //	                                    64  8  position
 //	                                    72  8  size of the sealed bytes
 //	                                    80  8  file number
-//	                                    88  4  0
+//	                                    88  4  media header, see Header
 //	                                    92  4  CRC-32C of 0-91 and of the sums
 //	                                    96 4n  CRC-32C of each 65536 sealed bytes
 //	                                     ..    the sealed bytes, then zeros to the block's end
@@ -121,6 +121,7 @@ type Header struct {
 	Position   uint64
 	Sealed     int64 // size of the sealed bytes
 	File       uint64
+	Header     uint32   // tells the media headers of fragments apart; 0 in records from before it was kept
 	Sums       []uint32 // CRC-32C of each SumSize sealed bytes
 }
 
@@ -180,7 +181,8 @@ func (h *Header) AppendBinary(b []byte) ([]byte, error) {
 	b = binary.BigEndian.AppendUint64(b, h.Position)
 	b = binary.BigEndian.AppendUint64(b, uint64(h.Sealed))
 	b = binary.BigEndian.AppendUint64(b, h.File)
-	b = append(b, 0, 0, 0, 0, 0, 0, 0, 0)
+	b = binary.BigEndian.AppendUint32(b, h.Header)
+	b = append(b, 0, 0, 0, 0)
 	for _, s := range h.Sums {
 		b = binary.BigEndian.AppendUint32(b, s)
 	}
@@ -229,6 +231,7 @@ func ParseHeader(b []byte) (h Header, need int64, err error) {
 		Position:   binary.BigEndian.Uint64(b[64:]),
 		Sealed:     int64(sealed),
 		File:       binary.BigEndian.Uint64(b[80:]),
+		Header:     binary.BigEndian.Uint32(b[88:]),
 	}
 	for s := b[recordHeaderSize:]; len(s) > 0; s = s[4:] {
 		h.Sums = append(h.Sums, binary.BigEndian.Uint32(s))

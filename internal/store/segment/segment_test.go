@@ -27,7 +27,7 @@ var sizes = []int{0, 1, 3900, 4000, 4096, segment.SumSize - 1, segment.SumSize, 
 func header(size int, sealed []byte) segment.Header {
 	h := segment.Header{
 		Stream: stream, Number: sluice.MakeFragmentNumber(9, 1_800_000_000_000, 77), ProducerMs: -5, LengthMs: 960,
-		Bytes: uint32(size), Tracks: 0b11, Position: 1 << 40, File: 42,
+		Bytes: uint32(size), Tracks: 0b11, Position: 1 << 40, File: 42, Header: 0xfedcba98,
 	}
 	h.Sum([][]byte{sealed[:size/2], nil, sealed[size/2:]})
 	return h
