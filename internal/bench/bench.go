@@ -204,6 +204,12 @@ func (f *failure) add(err error) {
 	}
 }
 
+func (f *failure) number() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.count
+}
+
 func (f *failure) err() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -18,13 +18,16 @@ func TestEveryBenchmarkRuns(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	load := bench.Put{Streams: names, Bitrate: 800_000, FPS: 20, Fragment: 500 * time.Millisecond, Length: 2 * time.Second}
+	load := bench.Put{Streams: names, Bitrate: 800_000, FPS: 20, Fragment: 500 * time.Millisecond, Length: 2 * time.Second, Verify: true}
 	frames, put := (&bench.Latency{Put: load, Readers: 2}).Run(t.Context(), target)
 	if put.Err != nil {
 		t.Fatal(put.Err)
 	}
 	if put.Streams != 3 || put.Fragments == 0 || put.Acks.Count != put.Fragments || put.Bytes < 3*150_000 {
 		t.Errorf("put: %+v", put)
+	}
+	if v := put.Verified; v.Fragments < put.Fragments || v.Lost != 0 || put.Errors != 0 {
+		t.Errorf("read back: %+v", put)
 	}
 	if frames.Count < 3*2*30 || frames.P50 <= 0 {
 		t.Errorf("frames: %v", frames)
@@ -34,6 +37,9 @@ func TestEveryBenchmarkRuns(t *testing.T) {
 	}
 	if list, err := bench.List(t.Context(), target, names, 10); err != nil || list.Count != 10 {
 		t.Errorf("list: %v, %v", list, err)
+	}
+	if rate, err := bench.Append(t.Context(), t.TempDir(), 100_000, 50*time.Millisecond); err != nil || rate <= 0 {
+		t.Errorf("plain appends: %v, %v", rate, err)
 	}
 	if err := target.Remove(t.Context(), names); err != nil {
 		t.Error(err)

@@ -12,8 +12,9 @@ import (
 
 // Usage is what a process has used.
 type Usage struct {
-	CPU time.Duration // user and system
-	RSS int64         // bytes
+	CPU  time.Duration // user and system
+	RSS  int64         // bytes
+	Most int64         // the highest RSS so far
 }
 
 // ticks a second in /proc: the kernel's USER_HZ, 100 everywhere.
@@ -39,6 +40,14 @@ func usage(pid int) Usage {
 		if f := bytes.Fields(b); len(f) > 1 {
 			pages, _ := strconv.ParseInt(string(f[1]), 10, 64)
 			u.RSS = pages * int64(os.Getpagesize())
+		}
+	}
+	if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid)); err == nil {
+		if _, after, ok := bytes.Cut(b, []byte("VmHWM:")); ok {
+			if f := bytes.Fields(after); len(f) > 0 {
+				kb, _ := strconv.ParseInt(string(f[0]), 10, 64)
+				u.Most = kb << 10
+			}
 		}
 	}
 	return u

@@ -29,6 +29,7 @@ type Put struct {
 	Warmup   time.Duration // at its beginning, what is not measured
 	InPhase  bool          // all cameras begin their fragments at the same moment
 	FullRate bool          // do not keep time: send Length of media as fast as it goes
+	Verify   bool          // read back every fragment that was PERSISTED, and compare
 }
 
 // PutResult is what the cameras saw.
@@ -38,83 +39,104 @@ type PutResult struct {
 	Elapsed            time.Duration
 	Acks               Summary // from a fragment's last byte to its PERSISTED
 	Received           Summary // the same to its RECEIVED, of streams without retention
+	Behind             Summary // how late the last byte of a fragment went out: the server reads slower than the camera sends
 	CPU                float64 // of the server: share of a core
-	RSS                int64   // of the server at the end, bytes
+	RSS, RSSMost       int64   // of the server at the end and at its highest, bytes
+	Errors             int     // error acknowledgements, and connections that broke
+	Verified           Verified
 	Err                error
 }
 
 // Run sends, and reads the acknowledgements.
 func (p *Put) Run(ctx context.Context, t *Target) PutResult {
-	var (
-		acks, received Latencies
-		bad            failure
-		sent           atomic.Int64
-		fragments      atomic.Int64
-		wg             sync.WaitGroup
-		measuring      atomic.Bool
-	)
-	ctx, cancel := context.WithTimeout(ctx, p.Length+60*time.Second)
+	r := &put{Put: p}
+	var wg sync.WaitGroup
+	sending, cancel := context.WithTimeout(ctx, p.Length+60*time.Second)
 	defer cancel()
-	conns := make([]net.Conn, len(p.Streams))
-	readers := make([]*bufio.Reader, len(p.Streams))
-	for i, name := range p.Streams {
-		var err error
-		conns[i], readers[i], _, err = t.call(ctx, "/putMedia", map[string]string{
+	cameras := make([]*camera, 0, len(p.Streams))
+	for _, name := range p.Streams {
+		conn, answer, _, err := t.call(sending, "/putMedia", map[string]string{
 			"X-Amzn-Stream-Name": name, "X-Amzn-Fragment-Timecode-Type": "ABSOLUTE",
 			"X-Amzn-Fragment-Acknowledgment-Required": "1",
 		}, nil, 1024)
 		if err != nil {
-			bad.add(err)
+			r.bad.add(err)
 			continue
 		}
-		defer conns[i].Close()
+		defer conn.Close()
+		defer context.AfterFunc(sending, func() { conn.SetDeadline(time.Unix(1, 0)) })()
+		cameras = append(cameras, &camera{put: r, stream: name, conn: conn, answer: answer, sent: map[int64]*sent{}})
 	}
 	start := time.Now().Add(200 * time.Millisecond).Truncate(time.Second).Add(time.Second)
-	for i := range p.Streams {
-		if conns[i] == nil {
-			continue
-		}
-		c := &camera{p: p, conn: conns[i], bad: &bad, sent: &sent, measuring: &measuring, ended: map[int64]time.Time{}}
+	for i, c := range cameras {
 		c.begin = start
 		if !p.InPhase {
 			c.begin = start.Add(p.Fragment * time.Duration(i) / time.Duration(len(p.Streams)))
 		}
-		wg.Go(func() { c.send(ctx) })
-		wg.Go(func() { c.read(readers[i], &acks, &received, &fragments) })
+		wg.Go(func() { c.send(sending) })
+		wg.Go(c.read)
 	}
 	if !p.FullRate {
 		time.Sleep(time.Until(start.Add(p.Warmup)))
 	}
-	measuring.Store(true)
-	before, bytes0, began := usage(t.PID), sent.Load(), time.Now()
+	r.measuring.Store(true)
+	before, bytes, began := usage(t.PID), r.bytes.Load(), time.Now()
 	if p.FullRate {
-		bytes0 = 0
+		bytes = 0
 		wg.Wait() // the last fragment's PERSISTED is part of it
 	} else {
 		time.Sleep(time.Until(start.Add(p.Length)))
 	}
 	after, elapsed := usage(t.PID), time.Since(began)
-	bytes1 := sent.Load()
-	measuring.Store(false)
+	bytes = r.bytes.Load() - bytes
+	r.measuring.Store(false)
 	wg.Wait()
-	return PutResult{
-		Streams: len(p.Streams), Fragments: int(fragments.Load()), Bytes: bytes1 - bytes0, Elapsed: elapsed,
-		Acks: acks.Summary(), Received: received.Summary(),
-		CPU: (after.CPU - before.CPU).Seconds() / elapsed.Seconds(), RSS: after.RSS, Err: bad.err(),
+	end := usage(t.PID)
+	result := PutResult{
+		Streams: len(p.Streams), Fragments: int(r.fragments.Load()), Bytes: bytes, Elapsed: elapsed,
+		Acks: r.acks.Summary(), Received: r.received.Summary(), Behind: r.behind.Summary(),
+		CPU: (after.CPU - before.CPU).Seconds() / elapsed.Seconds(), RSS: after.RSS, RSSMost: max(after.RSS, end.Most), Errors: r.bad.number(),
 	}
+	if p.Verify {
+		result.Verified = p.verify(ctx, t, cameras, &r.bad)
+	}
+	result.Err = r.bad.err()
+	return result
+}
+
+// put is a load that runs.
+type put struct {
+	*Put
+	acks, received, behind Latencies
+	bad                    failure
+	bytes, fragments       atomic.Int64
+	measuring              atomic.Bool
 }
 
 // camera is one session.
 type camera struct {
-	p         *Put
-	conn      net.Conn
-	begin     time.Time
-	bad       *failure
-	sent      *atomic.Int64
-	measuring *atomic.Bool
+	*put
+	stream string
+	conn   net.Conn
+	answer *bufio.Reader
+	begin  time.Time
 
-	mu    sync.Mutex
-	ended map[int64]time.Time // when the last byte of a fragment went out, by timecode
+	mu   sync.Mutex
+	sent map[int64]*sent // fragments whose last byte went out, by timecode
+	kept []kept          // of the goroutine that reads
+}
+
+// sent is a fragment that was sent.
+type sent struct {
+	first, frames int // its frames
+	ended         time.Time
+	measured      bool
+}
+
+// kept is a fragment that was PERSISTED.
+type kept struct {
+	number sluice.FragmentNumber
+	*sent
 }
 
 func header() []byte {
@@ -131,26 +153,37 @@ var endTag = mkv.AppendTags(nil, sluice.Tag{Name: fragment.TagEndOfFragment})
 // sending follows, in ns since the epoch.
 var marker = []byte("\x00sluice bench \xf0\x9f\x95\xb0\x00")
 
-// send sends frames at their times until the load is over.
+// interval is the time from a frame to the next.
+func (p *Put) interval() time.Duration { return time.Second / time.Duration(p.FPS) }
+
+// perFragment is how many frames a fragment has, the last one of a load apart.
+func (p *Put) perFragment() int { return max(int(p.Fragment/p.interval()), 1) }
+
+// payload is what follows the stamp in frame n: the same for every camera.
+func (p *Put) payload(n int) []byte {
+	all, size := noise(), p.frameSize()
+	from := (n * 4099) % (len(all) - size)
+	return all[from : from+size-len(marker)-8]
+}
+
+// send sends frames at their times until the load is over. Who is behind its
+// time by then stops at a fragment's end.
 func (c *camera) send(ctx context.Context) {
-	p := c.p
-	interval := time.Second / time.Duration(p.FPS)
-	size := max(int(p.Bitrate/8/int64(p.FPS)), len(marker)+8)
-	perFragment := max(int(p.Fragment/interval), 1)
-	frames := int(p.Length / interval)
-	payload := noise()
+	interval, size, perFragment := c.interval(), c.frameSize(), c.perFragment()
+	frames := int(c.Length / interval)
 	head := header()
 	stamp := make([]byte, len(marker)+8)
 	copy(stamp, marker)
 	var lead, chunk []byte
 	at := uint64(0)
-	if !p.FullRate {
+	if !c.FullRate {
 		time.Sleep(time.Until(c.begin))
 	}
 	base := c.begin.UnixMilli()
+	first := 0
 	for n := 0; n < frames && ctx.Err() == nil; n++ {
 		due := c.begin.Add(time.Duration(n) * interval)
-		if !p.FullRate {
+		if !c.FullRate {
 			time.Sleep(time.Until(due))
 		}
 		lead = lead[:0]
@@ -159,7 +192,10 @@ func (c *camera) send(ctx context.Context) {
 		}
 		key := n%perFragment == 0
 		if key {
-			at = uint64(base + int64(n)*interval.Milliseconds())
+			if !c.FullRate && time.Since(c.begin) > c.Length {
+				break
+			}
+			first, at = n, uint64(base+int64(n)*interval.Milliseconds())
 			lead = mkv.AppendCluster(lead, at)
 		}
 		after := int16(base + int64(n)*interval.Milliseconds() - int64(at))
@@ -175,27 +211,31 @@ func (c *camera) send(ctx context.Context) {
 		chunk = append(strconv.AppendInt(chunk[:0], int64(total), 16), "\r\n"...)
 		chunk = append(chunk, lead...)
 		chunk = append(chunk, stamp...)
-		from := (n * 4099) % (len(payload) - size)
+		var done *sent
 		if last {
+			done = &sent{first: first, frames: n + 1 - first, measured: c.measuring.Load(), ended: time.Now()}
 			c.mu.Lock()
-			c.ended[int64(at)] = time.Now()
+			c.sent[int64(at)] = done
 			c.mu.Unlock()
 		}
 		rest := append(tail[:len(tail):len(tail)], "\r\n"...)
-		bufs := net.Buffers{chunk, payload[from : from+size-len(stamp)], rest}
+		bufs := net.Buffers{chunk, c.payload(n), rest}
 		if _, err := bufs.WriteTo(c.conn); err != nil {
 			c.bad.add(fmt.Errorf("sending: %w", err))
 			return
 		}
-		c.sent.Add(int64(total))
+		if last && done.measured && !c.FullRate {
+			c.behind.add(time.Since(due))
+		}
+		c.bytes.Add(int64(total))
 	}
 	io.WriteString(c.conn, "0\r\n\r\n")
 }
 
 // read reads the acknowledgements to the end of the answer.
-func (c *camera) read(r *bufio.Reader, acks, received *Latencies, fragments *atomic.Int64) {
+func (c *camera) read() {
 	for {
-		line, err := r.ReadSlice('\n')
+		line, err := c.answer.ReadSlice('\n')
 		if errors.Is(err, io.EOF) {
 			return
 		}
@@ -220,17 +260,22 @@ func (c *camera) read(r *bufio.Reader, acks, received *Latencies, fragments *ato
 			c.bad.add(fmt.Errorf("acknowledgement %s", a))
 		case sluice.AckPersisted, sluice.AckReceived:
 			c.mu.Lock()
-			ended, ok := c.ended[a.Timecode]
+			f := c.sent[a.Timecode]
 			c.mu.Unlock()
-			if !ok || !c.measuring.Load() {
+			if f == nil {
 				continue
 			}
-			if a.Event == sluice.AckReceived {
-				received.add(now.Sub(ended))
-				continue
+			if a.Event == sluice.AckPersisted && c.Verify {
+				c.kept = append(c.kept, kept{a.Number, f})
 			}
-			fragments.Add(1)
-			acks.add(now.Sub(ended))
+			switch {
+			case !f.measured:
+			case a.Event == sluice.AckReceived:
+				c.received.add(now.Sub(f.ended))
+			default:
+				c.fragments.Add(1)
+				c.acks.add(now.Sub(f.ended))
+			}
 		}
 	}
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -61,7 +62,7 @@ not promises.`,
 		return t, bench.Put{Streams: names, Bitrate: bits, FPS: fps, Fragment: fragment, Length: length, Warmup: warmup}, err
 	}
 
-	var inPhase bool
+	var inPhase, verify bool
 	put := &cobra.Command{
 		Use:   "put",
 		Short: "Cameras: PutMedia sessions, and how soon their fragments are PERSISTED",
@@ -71,14 +72,16 @@ not promises.`,
 			if err != nil {
 				return err
 			}
-			p.InPhase = inPhase
+			p.InPhase, p.Verify = inPhase, verify
 			r := p.Run(cmd.Context(), t)
 			printPut(env.Stdout, r, pid)
 			return r.Err
 		},
 	}
 	put.Flags().BoolVar(&inPhase, "in-phase", false, "all cameras begin their fragments at the same moment")
+	put.Flags().BoolVar(&verify, "verify", false, "read back every fragment that was PERSISTED and compare it with what was sent")
 
+	var appendDir, metricsURL string
 	single := &cobra.Command{
 		Use:   "single",
 		Short: "One session as fast as it goes: the media of --for at --bitrate",
@@ -90,11 +93,16 @@ not promises.`,
 				return err
 			}
 			p.FullRate = true
+			if appendDir != "" {
+				return compareSingle(cmd.Context(), env.Stdout, t, p, appendDir, metricsURL)
+			}
 			r := p.Run(cmd.Context(), t)
 			printPut(env.Stdout, r, pid)
 			return r.Err
 		},
 	}
+	single.Flags().StringVar(&appendDir, "append-dir", "", "compare with plain appends to a file in this directory, before and after; take one on the server's disk")
+	single.Flags().StringVar(&metricsURL, "metrics-url", "http://127.0.0.1:8471/metrics", "the server's metrics, which tell how large its batches are, for --append-dir")
 
 	var readers int
 	latency := &cobra.Command{
@@ -167,9 +175,55 @@ func printPut(w io.Writer, r bench.PutResult, pid int) {
 	if r.Received.Count > 0 {
 		fmt.Fprintf(w, "RECEIVED after it: %v\n", r.Received)
 	}
-	if pid != 0 {
-		fmt.Fprintf(w, "server: CPU %.3f %% of a core a stream (%.2f cores), RSS %.1f MB\n", r.CPU*100/float64(r.Streams), r.CPU, float64(r.RSS)/1e6)
+	if r.Behind.Count > 0 {
+		fmt.Fprintf(w, "a fragment's last byte was sent late by: %v\n", r.Behind)
 	}
+	if pid != 0 {
+		fmt.Fprintf(w, "server: CPU %.3f %% of a core a stream (%.2f cores), RSS %.1f MB, at most %.1f MB\n",
+			r.CPU*100/float64(r.Streams), r.CPU, float64(r.RSS)/1e6, float64(r.RSSMost)/1e6)
+	}
+	fmt.Fprintf(w, "error acknowledgements and broken connections: %d\n", r.Errors)
+	if v := r.Verified; v.Fragments+v.Lost > 0 {
+		fmt.Fprintf(w, "read back and compared: %d fragments that were PERSISTED, %.1f GB; lost or different: %d\n", v.Fragments, float64(v.Bytes)/1e9, v.Lost)
+	}
+}
+
+// compareSingle runs one session as fast as it goes beside a program that only
+// appends. The size of a batch is the server's own choice, so a short session
+// tells it first.
+func compareSingle(ctx context.Context, w io.Writer, t *bench.Target, p bench.Put, dir, metrics string) error {
+	session := func(p bench.Put) (bench.PutResult, int, error) {
+		before, err := bench.ReadCommits(ctx, metrics)
+		if err != nil {
+			return bench.PutResult{}, 0, err
+		}
+		r := p.Run(ctx, t)
+		after, err := bench.ReadCommits(ctx, metrics)
+		return r, after.Mean(before), errors.Join(r.Err, err)
+	}
+	const length = 3 * time.Second
+	try := p
+	try.Length = p.Length / 4
+	_, batch, err := session(try)
+	if err != nil {
+		return err
+	}
+	before, err := bench.Append(ctx, dir, batch, length)
+	if err != nil {
+		return err
+	}
+	r, batch, err := session(p)
+	if err != nil {
+		return err
+	}
+	after, err := bench.Append(ctx, dir, batch, length)
+	if err != nil {
+		return err
+	}
+	printPut(w, r, t.PID)
+	fmt.Fprintf(w, "plain appends of %.2f MB, the server's mean batch: %.0f MB/s before, %.0f MB/s after; the session reached %.0f %% of their mean\n",
+		float64(batch)/1e6, before/1e6, after/1e6, 200*float64(r.Bytes)/r.Elapsed.Seconds()/(before+after))
+	return nil
 }
 
 // parseBits reads a bit rate such as 800k or 2M.
