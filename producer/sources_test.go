@@ -34,7 +34,7 @@ func ffmpeg(t testing.TB, args ...string) []byte {
 // hashes are the MD5 sums of the decoded pictures or sound of a file.
 func hashes(t testing.TB, path, stream string) (sums []string) {
 	t.Helper()
-	for line := range strings.Lines(string(ffmpeg(t, "-i", path, "-map", "0:"+stream, "-f", "framemd5", "-"))) {
+	for line := range strings.Lines(string(ffmpeg(t, "-i", path, "-map", "0:"+stream, "-fps_mode", "passthrough", "-f", "framemd5", "-"))) {
 		if f := strings.Split(strings.TrimSpace(line), ","); len(f) == 6 && !strings.HasPrefix(line, "#") {
 			sums = append(sums, strings.TrimSpace(f[5]))
 		}

@@ -59,7 +59,7 @@ func ffmpeg(t testing.TB, args ...string) []byte {
 
 func hashes(t testing.TB, path, stream string) (sums []string) {
 	t.Helper()
-	for line := range strings.Lines(string(ffmpeg(t, "-i", path, "-map", "0:"+stream, "-f", "framemd5", "-"))) {
+	for line := range strings.Lines(string(ffmpeg(t, "-i", path, "-map", "0:"+stream, "-fps_mode", "passthrough", "-f", "framemd5", "-"))) {
 		if f := strings.Split(strings.TrimSpace(line), ","); len(f) == 6 && !strings.HasPrefix(line, "#") {
 			sums = append(sums, strings.TrimSpace(f[5]))
 		}
@@ -198,6 +198,8 @@ func push(t testing.TB, path, url string, args ...string) {
 
 var h264 = []string{"-c:v", "libx264", "-g", "25", "-pix_fmt", "yuv420p", "-preset", "ultrafast", "-tune", "zerolatency"}
 
+var h265 = []string{"-c:v", "libx265", "-x265-params", "log-level=error:keyint=25:bframes=0", "-preset", "ultrafast", "-pix_fmt", "yuv420p"}
+
 // within reports whether part is a run of whole.
 func within(whole, part []string) bool {
 	for i := 0; i+len(part) <= len(whole); i++ {
@@ -218,15 +220,21 @@ func TestPushes(t *testing.T) {
 	}{
 		"h264 aac":      {"a.mkv", append(slices.Clone(h264), "-c:a", "aac"), []string{"-rtsp_transport", "tcp"}, 1},
 		"h264 b-frames": {"a.mkv", []string{"-c:v", "libx264", "-g", "25", "-bf", "2", "-pix_fmt", "yuv420p"}, []string{"-rtsp_transport", "tcp"}, 1},
-		"h265":          {"a.mkv", []string{"-c:v", "libx265", "-x265-params", "log-level=error:keyint=25:bframes=0", "-preset", "ultrafast", "-pix_fmt", "yuv420p"}, []string{"-rtsp_transport", "tcp"}, 1},
+		"h265":          {"a.mkv", h265, []string{"-rtsp_transport", "tcp"}, 1},
 		"h264 g711 a":   {"a.mkv", append(slices.Clone(h264), "-c:a", "pcm_alaw"), []string{"-rtsp_transport", "tcp"}, 1},
 		"h264 g711 µ":   {"a.mkv", append(slices.Clone(h264), "-c:a", "pcm_mulaw"), []string{"-rtsp_transport", "tcp"}, 1},
+		"h265 aac udp":  {"a.mkv", append(slices.Clone(h265), "-c:a", "aac"), []string{"-rtsp_transport", "udp"}, 1},
 		"mjpeg":         {"a.mkv", []string{"-c:v", "mjpeg", "-pix_fmt", "yuvj420p", "-q:v", "5", "-huffman", "default"}, []string{"-rtsp_transport", "tcp"}, 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			path := film(t, c.file, 4, c.args...)
-			r := run(t, bridge.Config{Listen: bridge.Listen{Address: "127.0.0.1:0"}})
+			set := bridge.Listen{Address: "127.0.0.1:0"}
+			udp := slices.Contains(c.push, "udp")
+			if udp {
+				set.UDP = evenPort(t)
+			}
+			r := run(t, bridge.Config{Listen: set})
 			for r.b.ListenAddr() == nil {
 				time.Sleep(5 * time.Millisecond) // Run has only begun
 			}
@@ -235,7 +243,9 @@ func TestPushes(t *testing.T) {
 			r.await("cam", func(s bridge.SourceStatus) bool { return !s.Connected && s.BufferBytes == 0 && s.Persisted >= 2 })
 			out := r.get("cam")
 			got, want := hashes(t, out, "v"), hashes(t, path, "v")
-			if len(got) < len(want)-c.loss || !within(want, got) {
+			if udp && len(got) > len(want)*3/4 {
+				// A busy machine loses packets.
+			} else if len(got) < len(want)-c.loss || !within(want, got) {
 				t.Errorf("%d pictures of %d, in order %v", len(got), len(want), within(want, got))
 			}
 			if slices.Contains(c.args, "-c:a") {
@@ -303,8 +313,11 @@ func (c *cameraServer) OnAnnounce(ctx *gortsplib.ServerHandlerOnAnnounceCtx) (*b
 	defer c.mu.Unlock()
 	if c.noSets {
 		for _, m := range ctx.Description.Medias {
-			if f, ok := m.Formats[0].(*format.H264); ok {
+			switch f := m.Formats[0].(type) {
+			case *format.H264:
 				f.SafeSetParams(nil, nil)
+			case *format.H265:
+				f.SafeSetParams(nil, nil, nil)
 			}
 		}
 	}
@@ -381,7 +394,10 @@ func TestPull(t *testing.T) {
 		"tcp":            {"tcp", false, append(slices.Clone(h264), "-c:a", "aac")},
 		"udp":            {"udp", true, h264},
 		"auto, tcp only": {"auto", false, h264},
-		"h265 tcp":       {"tcp", false, []string{"-c:v", "libx265", "-x265-params", "log-level=error:keyint=25:bframes=0", "-preset", "ultrafast", "-pix_fmt", "yuv420p"}},
+		"h265 tcp":       {"tcp", false, h265},
+		"b-frames tcp":   {"tcp", false, []string{"-c:v", "libx264", "-g", "25", "-bf", "2", "-pix_fmt", "yuv420p"}},
+		"mjpeg tcp":      {"tcp", false, []string{"-c:v", "mjpeg", "-pix_fmt", "yuvj420p", "-q:v", "5", "-huffman", "default"}},
+		"g711 udp":       {"udp", true, append(slices.Clone(h264), "-c:a", "pcm_mulaw")},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -418,14 +434,24 @@ func TestPull(t *testing.T) {
 			if len(got) < 75 {
 				t.Errorf("%d pictures", len(got))
 			}
-			seen := map[string]bool{}
-			for _, h := range want {
-				seen[h] = true
+			// The camera plays it over and over. Every picture is the next one, and none
+			// is missing; over UDP some may be.
+			looped := slices.Repeat(want, len(got)/len(want)+2)
+			if !c.udp && !within(looped, got) {
+				t.Errorf("%d pictures, which are not those of the camera in order", len(got))
 			}
-			for i, h := range got {
-				if !seen[h] {
-					t.Errorf("picture %d is none of the camera's", i)
-					break
+			strange := 0
+			for _, h := range got {
+				if !slices.Contains(want, h) {
+					strange++
+				}
+			}
+			if strange > 0 && !c.udp || strange > len(got)/4 {
+				t.Errorf("%d of %d pictures are none of the camera's", strange, len(got))
+			}
+			if slices.Contains(c.args, "-c:a") {
+				if n := len(hashes(t, r.get("door"), "a")); n < 50 {
+					t.Errorf("%d pieces of sound", n)
 				}
 			}
 			for where, text := range map[string]string{"log": r.log.String(), "page": string(text)} {
@@ -437,20 +463,27 @@ func TestPull(t *testing.T) {
 	}
 }
 
-// A camera whose clock is an hour slow, and one that sends its parameter sets in
+// Cameras whose clock is an hour off, and some that send their parameter sets in
 // band only.
 func TestOddCameras(t *testing.T) {
 	t.Parallel()
-	for name, change := range map[string]func(*cameraServer){
-		"clock an hour slow": func(c *cameraServer) { c.clock = -time.Hour },
-		"sets in band":       func(c *cameraServer) { c.noSets = true },
+	for name, c := range map[string]struct {
+		args   []string
+		clock  time.Duration
+		noSets bool
+		filter string
+	}{
+		"clock an hour slow": {args: h264, clock: -time.Hour, filter: "h264_mp4toannexb"},
+		"clock an hour fast": {args: h264, clock: time.Hour, filter: "h264_mp4toannexb"},
+		"h264 sets in band":  {args: h264, noSets: true, filter: "h264_mp4toannexb"},
+		"h265 sets in band":  {args: h265, noSets: true, filter: "hevc_mp4toannexb"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			path := film(t, "a.mkv", 60, h264...)
+			path := film(t, "a.mkv", 60, c.args...)
 			cam := newCameraServer(t, false, "127.0.0.1:0")
-			change(cam)
-			cam.feed(t, path, "-bsf:v", "h264_mp4toannexb")
+			cam.clock, cam.noSets = c.clock, c.noSets
+			cam.feed(t, path, "-bsf:v", c.filter)
 			r := run(t, bridge.Config{Cameras: []bridge.Camera{{Stream: "door", URL: cam.url(""), Transport: "tcp"}}})
 			s := r.await("door", func(s bridge.SourceStatus) bool {
 				return s.Persisted >= 4 && (cam.clock == 0 || s.ClockOffsetMs != 0) // reports come every ten seconds
@@ -464,8 +497,8 @@ func TestOddCameras(t *testing.T) {
 			if err := r.stop(); err != nil {
 				t.Error(err)
 			}
-			if n := len(hashes(t, r.get("door"), "v")); n < 75 {
-				t.Errorf("%d pictures", n)
+			if got, want := hashes(t, r.get("door"), "v"), hashes(t, path, "v"); len(got) < 75 || !within(append(want, want...), got) {
+				t.Errorf("%d pictures, in order %v", len(got), within(append(want, want...), got))
 			}
 		})
 	}

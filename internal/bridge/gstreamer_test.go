@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -77,6 +78,46 @@ func TestGStreamerPushes(t *testing.T) {
 				t.Errorf("%d pictures of 100, %d packets of sound", pictures, sound)
 			}
 			hashes(t, r.get("cam"), "v") // ffmpeg decodes it without complaint
+		})
+	}
+}
+
+// What GStreamer sends of a recording decodes to the recording's pictures.
+func TestGStreamerPushesARecording(t *testing.T) {
+	t.Parallel()
+	need(t, "gst-launch-1.0")
+	for name, c := range map[string]struct {
+		args  []string
+		parse string
+	}{
+		"h264":          {h264, "h264parse config-interval=-1"},
+		"h264 b-frames": {[]string{"-c:v", "libx264", "-g", "25", "-bf", "2", "-pix_fmt", "yuv420p"}, "h264parse config-interval=-1"},
+		"h264 sdp sets": {h264, "h264parse config-interval=0"},
+		"h265":          {h265, "h265parse config-interval=-1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			path := film(t, "a.mkv", 5, c.args...)
+			r := run(t, bridge.Config{Listen: bridge.Listen{Address: "127.0.0.1:0"}})
+			for r.b.ListenAddr() == nil {
+				time.Sleep(5 * time.Millisecond)
+			}
+			args := "-q filesrc location=" + path + " ! matroskademux ! " + c.parse + " ! rtspclientsink protocols=tcp latency=0 location=rtsp://" + r.b.ListenAddr().String() + "/cam"
+			gst := exec.Command("gst-launch-1.0", strings.Fields(args)...)
+			if err := gst.Start(); err != nil {
+				t.Fatal(err)
+			}
+			r.await("cam", func(s bridge.SourceStatus) bool { return s.Frames >= 120 })
+			_ = gst.Process.Kill()
+			_ = gst.Wait()
+			r.await("cam", func(s bridge.SourceStatus) bool { return !s.Connected && s.BufferBytes == 0 })
+			if got, want := hashes(t, r.get("cam"), "v"), hashes(t, path, "v"); len(got) < 115 || !within(want, got) {
+				var order []int
+				for _, h := range got {
+					order = append(order, slices.Index(want, h))
+				}
+				t.Errorf("%d pictures of %d: %v", len(got), len(want), order)
+			}
 		})
 	}
 }
