@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 
@@ -19,7 +20,8 @@ func newFsckCommand(env *Env) *cobra.Command {
 		Short: "Read all media and check it against the index",
 		Long: `Read every record that the index names and check it: that it is there, that it is
 the one the index means, and that its checksums fit. What is damaged is named with
-file and offset. Nothing is changed, and a server may be running.
+file and offset. The databases are read and checked, too. Nothing is changed, and a
+server may be running.
 
 --repair takes fragments that are lost out of the index, so that listings do not
 name them any more; the server must be stopped. No file is ever removed: files
@@ -40,18 +42,22 @@ that no row of the index names are reported and stay.`,
 				defer d.Close()
 			}
 			p := placesOf(dir)
+			harm := 0
+			found := func(p store.Problem) {
+				if p.Kind != "unknown" {
+					harm++
+				}
+				printProblem(env, asJSON, p)
+			}
+			if err := checkCatalog(cmd.Context(), p.Catalog, found); err != nil {
+				return err
+			}
 			index, err := db.Open(cmd.Context(), db.Options{Path: p.Index, ReadOnly: !repair})
 			if err != nil {
 				return err
 			}
 			defer index.Close()
-			harm := 0
-			sums, err := store.Check(cmd.Context(), store.CheckOptions{Dir: p.Media, Index: index, Repair: repair, Found: func(p store.Problem) {
-				if p.Kind != "unknown" {
-					harm++
-				}
-				printProblem(env, asJSON, p)
-			}})
+			sums, err := store.Check(cmd.Context(), store.CheckOptions{Dir: p.Media, Index: index, Repair: repair, Found: found})
 			if err != nil {
 				return err
 			}
@@ -74,6 +80,17 @@ that no row of the index names are reported and stay.`,
 	cmd.Flags().BoolVar(&repair, "repair", false, "take lost fragments out of the index")
 	jsonVar(cmd, &asJSON)
 	return cmd
+}
+
+// checkCatalog reads the database of streams, keys and users.
+func checkCatalog(ctx context.Context, name string, found func(store.Problem)) error {
+	d, err := db.Open(ctx, db.Options{Path: name, ReadOnly: true})
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	_, err = store.CheckDatabase(ctx, d, "catalog", found)
+	return err
 }
 
 func printProblem(env *Env, asJSON bool, p store.Problem) {

@@ -6,6 +6,9 @@
 // and its file system layer can be written in Go, so that the power-cut tests
 // run under the database as well as under the media files. Statements keep to
 // what PostgreSQL understands too, as far as that costs nothing.
+//
+// Each page of a file ends with a checksum (see checksum.go), so that a bit that
+// flipped on the disk is an error and never an answer.
 package db
 
 import (
@@ -56,6 +59,9 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	if o.Readers == 0 {
 		o.Readers = 4
 	}
+	if o.VFS == "" {
+		o.VFS = unmapped()
+	}
 	dsn := func(readOnly bool) string {
 		q := url.Values{}
 		if o.VFS != "" {
@@ -90,7 +96,11 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		}
 		return "file:" + (&url.URL{Path: o.Path}).EscapedPath() + "?" + q.Encode()
 	}
-	write, err := driver.Open(dsn(false))
+	var begin []func(*sqlite3.Conn) error
+	if !o.ReadOnly {
+		begin = append(begin, addChecksums)
+	}
+	write, err := driver.Open(dsn(false), begin...)
 	if err != nil {
 		return nil, fmt.Errorf("database %s: %w", o.Path, err)
 	}
@@ -216,6 +226,12 @@ func (d *DB) Close() error {
 		err = d.read.Close()
 	}
 	return errors.Join(err, d.write.Close())
+}
+
+// IsDamaged reports whether err says that the file is not what was written. Which
+// pages it is, Damaged tells.
+func IsDamaged(err error) bool {
+	return errors.Is(err, sqlite3.IOERR_DATA) || errors.Is(err, sqlite3.CORRUPT) || errors.Is(err, sqlite3.NOTADB)
 }
 
 // IsFull reports whether err says that the disk has no room.

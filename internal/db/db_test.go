@@ -1,10 +1,15 @@
 package db_test
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -97,4 +102,108 @@ func TestCheckpoint(t *testing.T) {
 	if err := d.Checkpoint(t.Context()); err != nil {
 		t.Error(err)
 	}
+}
+
+// A bit that flips anywhere in the file is noticed when its page is read, and Check
+// says which; Copy's result has checksums too.
+func TestAFlippedBitIsAnError(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	d := open(t, filepath.Join(dir, "x.db"), db.Options{})
+	if _, err := d.Migrate(t.Context(), "a", steps); err != nil {
+		t.Fatal(err)
+	}
+	const rows = 5000
+	err := d.Update(t.Context(), func(tx *sql.Tx) error {
+		for k := range rows {
+			if _, err := tx.Exec(`INSERT INTO a (k, v, w) VALUES (?, ?, ?)`, k, fmt.Sprint("value ", k), strings.Repeat("w", k%500)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := filepath.Join(dir, "copy.db")
+	if err := db.Copy(t.Context(), d.Path(), copied); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{d.Path(), copied} {
+		good, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(good) < 100*4096 {
+			t.Fatalf("%s: %d bytes", path, len(good))
+		}
+		noticed := 0
+		for n := range 24 {
+			at := (n*len(good)/24 + n*37) % len(good)
+			if n == 0 {
+				at = -1 // nothing flips
+			}
+			name := filepath.Join(dir, fmt.Sprint("flipped", n, ".db"))
+			bad := bytes.Clone(good)
+			if at >= 0 {
+				bad[at] ^= 1 << (n % 8)
+			}
+			if err := os.WriteFile(name, bad, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			got, err := readRows(t, name)
+			switch {
+			case at < 0 && (err != nil || got != rows):
+				t.Fatalf("%s, whole: %d rows, %v", path, got, err)
+			case err != nil:
+				noticed++
+			case at >= 4096 && got == rows:
+				// In a page that holds no rows.
+			case at >= 0 && got != rows:
+				t.Errorf("%s: a bit at %d flipped: %d rows and no error", path, at, got)
+			}
+			d, err := db.Open(t.Context(), db.Options{Path: name, ReadOnly: true})
+			if err != nil {
+				continue // refused as a whole
+			}
+			faults, err := d.Check(t.Context())
+			if named := slices.ContainsFunc(faults, func(f db.Fault) bool { return f.Offset == int64(at&^4095) }); err != nil || named != (at >= 4096) && at >= 4096 || at < 0 && len(faults) > 0 {
+				t.Errorf("%s: a bit at %d flipped: %v, %v", path, at, faults, err)
+			}
+			d.Close()
+		}
+		if noticed < 18 {
+			t.Errorf("%s: %d of 23 flipped bits were noticed by reading", path, noticed)
+		}
+	}
+}
+
+// readRows reads all rows and compares them with what was written.
+func readRows(t *testing.T, path string) (n int, err error) {
+	t.Helper()
+	d, err := db.Open(t.Context(), db.Options{Path: path})
+	if err != nil {
+		return 0, err
+	}
+	defer d.Close()
+	rows, err := d.View().QueryContext(t.Context(), `SELECT k, v, w FROM a`)
+	if err != nil {
+		return 0, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var k int
+		var v, w string
+		if err := rows.Scan(&k, &v, &w); err != nil {
+			return n, err
+		}
+		if v != fmt.Sprint("value ", k) || w != strings.Repeat("w", k%500) {
+			t.Errorf("row %d is %q, %d bytes", k, v, len(w))
+		}
+		n++
+	}
+	return n, rows.Err()
 }

@@ -255,16 +255,8 @@ func snapshot(ctx context.Context, from, to string) error {
 			return fmt.Errorf("backup: %w", err)
 		}
 	}
-	if _, err := os.Stat(from); err != nil {
+	if err := db.Copy(ctx, from, to); err != nil {
 		return fmt.Errorf("backup: %w", err)
-	}
-	d, err := db.Open(ctx, db.Options{Path: from, ReadOnly: true})
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	if _, err := d.View().ExecContext(ctx, `VACUUM INTO ?`, to); err != nil {
-		return fmt.Errorf("backup: copying %s: %w", from, err)
 	}
 	return nil
 }

@@ -18,8 +18,8 @@ import (
 
 // Problem is something that Check found.
 type Problem struct {
-	// Kind is "corrupt" and "missing" for media that is lost, "index" for an index
-	// that is not sound, "unknown" for a file that no row names. Only unknown files
+	// Kind is "corrupt" and "missing" for media that is lost, "index" and "catalog"
+	// for a database that is not sound, "unknown" for a file that no row names. Only unknown files
 	// mean no harm.
 	Kind     string                `json:"kind"`
 	Stream   sluice.StreamID       `json:"stream,omitempty"`
@@ -62,44 +62,60 @@ func Check(ctx context.Context, o CheckOptions) (Checked, error) {
 	if o.Found == nil {
 		o.Found = func(Problem) {}
 	}
-	open := index.OpenReadOnly
-	if o.Repair {
-		open = index.Open
-	}
-	x, err := open(ctx, o.Index)
+	sound, err := CheckDatabase(ctx, o.Index, "index", o.Found)
 	if err != nil {
 		return Checked{}, err
 	}
-	defer x.Close()
-	c := checker{CheckOptions: o, x: x}
-	lines, err := x.Integrity(ctx)
+	c := checker{CheckOptions: o}
+	if err = c.media(ctx); !sound && db.IsDamaged(err) {
+		o.Found(Problem{Kind: "index", File: o.Index.Path(), Text: "the media cannot be compared with it; sluice reindex makes a new one from the media"})
+		err = nil
+	}
+	return c.sums, err
+}
+
+// CheckDatabase reads a whole database and reports what is wrong with it.
+func CheckDatabase(ctx context.Context, d *db.DB, kind string, found func(Problem)) (sound bool, err error) {
+	faults, err := d.Check(ctx)
+	for _, f := range faults {
+		found(Problem{Kind: kind, File: d.Path(), Offset: max(f.Offset, 0), Text: f.Text})
+	}
+	return len(faults) == 0, err
+}
+
+// media compares the rows of the index with the files.
+func (c *checker) media(ctx context.Context) error {
+	open := index.OpenReadOnly
+	if c.Repair {
+		open = index.Open
+	}
+	x, err := open(ctx, c.Index)
 	if err != nil {
-		return c.sums, err
+		return err
 	}
-	for _, l := range lines {
-		o.Found(Problem{Kind: "index", File: o.Index.Path(), Text: l})
-	}
+	defer x.Close()
+	c.x = x
 	if n, err := x.Homeless(ctx); err != nil {
-		return c.sums, err
+		return err
 	} else if n > 0 {
-		o.Found(Problem{Kind: "index", File: o.Index.Path(), Text: fmt.Sprintf("%d fragments lie in files that are not known", n)})
+		c.Found(Problem{Kind: "index", File: c.Index.Path(), Text: fmt.Sprintf("%d fragments lie in files that are not known", n)})
 	}
 	for after := uint64(0); ; {
 		files, err := x.Files(ctx, after, 256)
 		if err != nil {
-			return c.sums, err
+			return err
 		}
 		for _, f := range files {
 			after = f.File
 			if err := c.file(ctx, f); err != nil {
-				return c.sums, err
+				return err
 			}
 		}
 		if len(files) < 256 {
 			break
 		}
 	}
-	return c.sums, c.unknown(ctx)
+	return c.unknown(ctx)
 }
 
 type checker struct {

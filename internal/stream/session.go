@@ -16,7 +16,7 @@ import (
 // SessionInfo says who writes.
 type SessionInfo struct {
 	ID     string // for logs; the request id of its PutMedia call
-	Remote string
+	Remote string // the client's address, without a port
 	Agent  string
 }
 
@@ -33,6 +33,7 @@ type Session struct {
 	ctx    context.Context // ends with the session
 	end    context.CancelCauseFunc
 	joined time.Time
+	began  int64         // the same, as spoke
 	queued *store.Ticket // of the last fragment given to the store; whoever drains has it
 
 	// Guarded by o.mu.
@@ -70,7 +71,8 @@ func (r *Registry) Join(ctx context.Context, ref sluice.StreamRef, info SessionI
 	}
 	s := &Session{o: o, info: info, joined: time.Now()}
 	s.ctx, s.end = context.WithCancelCause(context.Background())
-	s.spoke.Store(r.mono())
+	s.began = r.mono()
+	s.spoke.Store(s.began)
 	if !r.enter() {
 		return nil, ErrClosed
 	}

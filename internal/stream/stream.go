@@ -63,6 +63,11 @@ const (
 	// stallTime: an open fragment without a byte for so long, while a later one
 	// of another session waits for its decision, is aborted.
 	stallTime = 5 * time.Second
+	// returnTime is the least of it when the client of that session looks to be back
+	// in the other one (see returned): then it is as long as what waits, so that the
+	// first fragment of who was cut off and came back is decided within its own
+	// length.
+	returnTime = time.Second
 	// volatileTime and volatileBytes bound what a stream without retention keeps
 	// in its tail.
 	volatileTime  = 5 * time.Minute
@@ -326,31 +331,50 @@ func (o *opened) readyLocked() (ready []*frag) {
 
 // blockerLocked is the open fragment that others wait for: a later one of another
 // session is complete, or waits for memory that it may only have when those
-// before it are decided.
-func (o *opened) blockerLocked() *frag {
-	var open *frag
+// before it are decided. patience is how long it may be silent.
+func (o *opened) blockerLocked() (open *frag, patience time.Duration) {
+	waited := false
+	patience = stallTime
 	for _, f := range o.undecidedLocked() {
 		switch {
 		case f.volatile:
-		case f.state == stateOpen && open == nil:
-			open = f
-		case open != nil && f.s != open.s && (f.state == stateComplete && !f.handed || f.starved):
-			return open
+		case open == nil:
+			if f.state == stateOpen {
+				open = f
+			}
+		case f.s == open.s:
+		case f.state == stateComplete && !f.handed:
+			waited = true
+			if f.s.returned(open.s) {
+				patience = min(patience, max(returnTime, f.span))
+			}
+		case f.starved:
+			waited = true
 		}
 	}
-	return nil
+	if !waited {
+		return nil, 0
+	}
+	return open, patience
+}
+
+// returned reports whether the session looks like the one of the same client
+// again, whose network was cut: it comes from the same address, and nothing has
+// been heard of the older since before it began.
+func (s *Session) returned(old *Session) bool {
+	return s.info.Remote != "" && s.info.Remote == old.info.Remote && old.spoke.Load() < s.began
 }
 
 // watchStallLocked sets the timer that ends a stalled session.
 func (o *opened) watchStallLocked() {
-	f := o.blockerLocked()
+	f, patience := o.blockerLocked()
 	if f == nil {
 		if o.stall != nil {
 			o.stall.Stop()
 		}
 		return
 	}
-	d := max(stallTime-f.s.Silence(), 0)
+	d := max(patience-f.s.Silence(), 0)
 	if o.stall == nil {
 		o.stall = time.AfterFunc(d, o.checkStall)
 	} else {
@@ -360,17 +384,17 @@ func (o *opened) watchStallLocked() {
 
 func (o *opened) checkStall() {
 	o.mu.Lock()
-	f := o.blockerLocked()
+	f, patience := o.blockerLocked()
 	if f == nil {
 		o.mu.Unlock()
 		return
 	}
-	if f.s.Silence() < stallTime {
+	if f.s.Silence() < patience {
 		o.watchStallLocked()
 		o.mu.Unlock()
 		return
 	}
-	o.r.o.Logger.Info("session stalled", "stream", o.about.Name, "session", f.s.info.ID, "fragment", f.number.String())
+	o.r.o.Logger.Info("session stalled", "stream", o.about.Name, "session", f.s.info.ID, "fragment", f.number.String(), "silent", f.s.Silence().Round(time.Millisecond))
 	o.abortLocked(f, sluice.StreamReadError)
 	f.s.endLocked(sluice.StreamReadError)
 	o.mu.Unlock()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -117,27 +118,72 @@ func TestTrapOlderSessionIsSlow(t *testing.T) {
 }
 
 // A network that is cut without a word, and the producer back at once: its first
-// fragment, as long as the silence rule, is kept the moment it is complete.
+// fragment is decided within its own length, whether it comes as the camera makes
+// it or in one go, and whatever the length; a second at least, lest a stutter of
+// an older session is taken for its end. Someone else waits for five.
 func TestTrapReconnectAfterAnUnnoticedCut(t *testing.T) {
-	bubble(t, func(t *testing.T, s *server) {
-		s.Create("cam", 24*time.Hour)
-		dead := s.join("cam")
-		s.add(s.begin(dead, 1000), elements(100, 1), 1000)
-		time.Sleep(100 * time.Millisecond)
-		x := s.join("cam")
-		o := s.begin(x, 2000)
-		for i := range 60 {
-			s.add(o, elements(100, 2), 2000+100*int64(i))
-			time.Sleep(100 * time.Millisecond)
-		}
-		began := time.Now()
-		if err := wait(t, o.Commit(t.Context())); err != nil {
-			t.Fatal(err)
-		}
-		if d := time.Since(began); d > 100*time.Millisecond {
-			t.Errorf("kept %v after its end", d)
-		}
-	})
+	t.Parallel()
+	for _, c := range []struct {
+		name     string
+		length   time.Duration // of the first fragment
+		remote   string
+		live     bool          // else all of it at once
+		within   time.Duration // from its begin
+		stutters bool          // the older session speaks once more
+	}{
+		{"a second", time.Second, "10.0.0.7", true, time.Second, false},
+		{"two seconds", 2 * time.Second, "10.0.0.7", true, 2 * time.Second, false},
+		{"six seconds", 6 * time.Second, "10.0.0.7", true, 6 * time.Second, false},
+		{"a second in one go", time.Second, "10.0.0.7", false, time.Second, false},
+		{"three seconds in one go", 3 * time.Second, "10.0.0.7", false, 3 * time.Second, false},
+		{"ten seconds in one go", 10 * time.Second, "10.0.0.7", false, 5 * time.Second, false},
+		{"a single frame", 0, "10.0.0.7", false, time.Second, false},
+		{"somebody else", time.Second, "10.0.0.8", false, 5 * time.Second, false},
+		{"nobody knows who", time.Second, "", false, 5 * time.Second, false},
+		{"not cut off", time.Second, "10.0.0.7", false, 5 * time.Second, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := start(t)
+				s.Create("cam", 24*time.Hour)
+				join := func(remote string) *stream.Session {
+					x, err := s.reg.Join(t.Context(), ref("cam"), stream.SessionInfo{ID: "test", Remote: remote})
+					if err != nil {
+						t.Fatal(err)
+					}
+					return x
+				}
+				dead := join("10.0.0.7")
+				defer dead.Leave(nil)
+				cut := s.begin(dead, 1000)
+				s.add(cut, elements(100, 1), 1000)
+				time.Sleep(100 * time.Millisecond)
+				x := join(c.remote)
+				defer x.Leave(nil)
+				if time.Sleep(time.Millisecond); c.stutters {
+					s.add(cut, elements(100, 1), 1001)
+				}
+				began := time.Now()
+				o := s.begin(x, 2000)
+				for at := time.Duration(0); at <= c.length; at += 100 * time.Millisecond {
+					s.add(o, elements(100, 2), 2000+at.Milliseconds())
+					if c.live && at < c.length {
+						time.Sleep(100 * time.Millisecond)
+					}
+				}
+				if err := wait(t, o.Commit(t.Context())); err != nil {
+					t.Fatal(err)
+				}
+				if d := time.Since(began); d > c.within+20*time.Millisecond || d < c.within-110*time.Millisecond {
+					t.Errorf("decided %v after its begin, want %v", d, c.within)
+				}
+				if code(dead.Err()) != sluice.StreamReadError {
+					t.Errorf("the older session: %v", dead.Err())
+				}
+			})
+		})
+	}
 }
 
 // Ten sessions on one stream: each number once, in order, and tickets done in
@@ -292,9 +338,13 @@ func TestTrapFiftyLargeFragmentsUnderASmallBudget(t *testing.T) {
 		t.Skip("writes 450 MB")
 	}
 	t.Parallel()
-	// A tenth of the sizes, and of the budget.
-	const size, count, budget = 4_500_000, 50, 256 << 20 / 10
-	s := start(t, func(o *streamtest.Settings) { o.Stream.Budget, o.Stream.MaxFragment = budget, 5<<20 })
+	// A tenth of the sizes, and of the budget, but in the long form.
+	const count = 50
+	size, budget, most := 4_500_000, int64(256<<20/10), int64(5<<20)
+	if os.Getenv("SLUICE_LONG") != "" {
+		size, budget, most = 45_000_000, 256<<20, 50_000_000
+	}
+	s := start(t, func(o *streamtest.Settings) { o.Stream.Budget, o.Stream.MaxFragment = budget, most })
 	block := elements(64<<10, 1)
 	var wg sync.WaitGroup
 	for n := range count {
@@ -430,7 +480,7 @@ func TestTrapDeleteAndCreateAgain(t *testing.T) {
 // by token a thousand times, see each number once and in order.
 func TestTrapReadersSeeEachNumberOnce(t *testing.T) {
 	t.Parallel()
-	const writers, each = 20, 25
+	const writers, each, resumes = 20, 62, 1000
 	// A small budget, so that most is read from the archive and much is dropped
 	// from the tail under the readers.
 	s := start(t, func(o *streamtest.Settings) { o.Stream.Budget, o.Stream.MaxFragment = 1<<20, 64<<10 })
@@ -464,52 +514,50 @@ func TestTrapReadersSeeEachNumberOnce(t *testing.T) {
 			}
 		})
 	}
-	stop := make(chan struct{})
-	var want []sluice.FragmentNumber
-	go func() {
-		wg.Wait()
-		close(stop)
-	}()
 	// Readers note what they could read whole: an aborted fragment is met by some
 	// and not by others.
-	reader := func(again int) (got []sluice.FragmentNumber) {
+	const last = 1 << 40 // the producer time of the last fragment
+	reader := func(again int) (got []sluice.FragmentNumber, resumed int) {
 		c := s.follow("cam", sluice.StartSelector{Type: sluice.SelectEarliest})
 		rnd := rand.New(rand.NewPCG(uint64(again), 2))
-		for {
-			ctx, cancel := context.WithCancel(t.Context())
-			go func() {
-				select {
-				case <-stop:
-					// All is written: what is not there now never comes.
-					time.AfterFunc(2*time.Second, cancel)
-				case <-ctx.Done():
-				}
-			}()
-			for n := 0; again == 0 || n < again; n++ {
-				f, err := c.Next(ctx)
-				if err != nil {
-					cancel()
-					return got
-				}
-				if rnd.IntN(8) == 0 {
-					time.Sleep(time.Duration(rnd.IntN(3)) * time.Millisecond)
-				}
-				if _, err := f.Elements(ctx); err == nil {
-					got = append(got, f.Number)
-				} else if !errors.Is(err, stream.ErrAborted) {
-					t.Errorf("fragment %v: %v", f.Number, err)
-				}
+		for n := 1; ; n++ {
+			f, err := c.Next(t.Context())
+			if err != nil {
+				t.Error(err)
+				return got, resumed
 			}
-			cancel()
-			c = s.follow("cam", sluice.StartSelector{Type: sluice.SelectContinuationToken, After: c.Position()})
+			if rnd.IntN(8) == 0 {
+				time.Sleep(time.Duration(rnd.IntN(3)) * time.Millisecond)
+			}
+			if _, err := f.Elements(t.Context()); err == nil {
+				got = append(got, f.Number)
+			} else if !errors.Is(err, stream.ErrAborted) {
+				t.Errorf("fragment %v: %v", f.Number, err)
+			}
+			if f.Producer.UnixMilli() == last {
+				return got, resumed
+			}
+			if again > 0 && n%again == 0 {
+				c = s.follow("cam", sluice.StartSelector{Type: sluice.SelectContinuationToken, After: f.Number})
+				resumed++
+			}
 		}
 	}
 	results := make([][]sluice.FragmentNumber, 4)
 	var readers sync.WaitGroup
 	for i := range results {
-		readers.Go(func() { results[i] = reader([]int{0, 0, 1, 3}[i]) })
+		readers.Go(func() {
+			again := []int{0, 0, 1, 3}[i]
+			got, n := reader(again)
+			if results[i] = got; again == 1 && n < resumes {
+				t.Errorf("resumed %d times, want %d", n, resumes)
+			}
+		})
 	}
+	wg.Wait()
+	s.put(first, last, 500)
 	readers.Wait()
+	var want []sluice.FragmentNumber
 	st, err := s.reg.Resolve(t.Context(), ref("cam"))
 	if err != nil {
 		t.Fatal(err)

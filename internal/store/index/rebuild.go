@@ -131,26 +131,6 @@ func (x *Index) Homeless(ctx context.Context) (n int64, err error) {
 	return n, err
 }
 
-// Integrity gives what SQLite finds wrong with its file, up to 100 lines.
-func (x *Index) Integrity(ctx context.Context) ([]string, error) {
-	rows, err := x.db.View().QueryContext(ctx, `PRAGMA integrity_check(100)`)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var out []string
-	for rows.Next() {
-		var s string
-		if err := rows.Scan(&s); err != nil {
-			return nil, err
-		}
-		if s != "ok" {
-			out = append(out, s)
-		}
-	}
-	return out, rows.Err()
-}
-
 // Unlist removes the rows of fragments whose records are lost, so that nothing
 // names them any more.
 func (x *Index) Unlist(ctx context.Context, stream int64, lost []sluice.FragmentNumber) error {
