@@ -520,6 +520,52 @@ func TestSlowHandlerDoesNotStallTheStream(t *testing.T) {
 	}
 }
 
+// Handlers may call back: nothing is held while they run.
+func TestHandlerCallsBack(t *testing.T) {
+	t.Parallel()
+	d := newDouble(t)
+	var mu sync.Mutex
+	var s *producer.Stream
+	var c *producer.Client
+	kinds := map[string]int{}
+	handle := func(e producer.Event) {
+		mu.Lock()
+		defer mu.Unlock()
+		kinds[fmt.Sprintf("%T", e)]++
+		_, _ = s.Metrics(), c.Metrics()
+		_ = s.PutMetadata("seen", "x", true)
+		_ = s.EndFragment()
+		if kinds["producer.AckReceived"] == 5 {
+			s.ResetConnection()
+		}
+		if _, closed := e.(producer.StreamClosed); closed { // the name is free
+			again, err := c.NewStream(producer.StreamInfo{Name: "cam", Tracks: []sluice.Track{video()}})
+			if err != nil {
+				t.Errorf("in StreamClosed: %v", err)
+				return
+			}
+			_, _ = again.Stop(t.Context())
+		}
+	}
+	mu.Lock()
+	c = d.client(func(o *producer.Options) { o.OnEvent = handle })
+	r := newRecorder()
+	s = newStream(t, c, producer.StreamInfo{OnEvent: func(e producer.Event) { handle(e); r.handle(e) }})
+	mu.Unlock()
+	for i := range 10 {
+		put(t, s, i*25, 25, 25)
+	}
+	stop(t, s)
+	await[producer.StreamClosed](t, r, nil)
+	mu.Lock()
+	defer mu.Unlock()
+	for _, kind := range []string{"ClientReady", "StreamReady", "SessionOpened", "AckReceived", "DataAvailable", "SessionClosed", "StreamClosed"} {
+		if kinds["producer."+kind] == 0 {
+			t.Errorf("no %s among %v", kind, kinds)
+		}
+	}
+}
+
 func TestResetConnection(t *testing.T) {
 	t.Parallel()
 	d := newDouble(t)

@@ -432,8 +432,8 @@ func (s *Stream) close() {
 	s.m.report = r
 	s.mu.Unlock()
 	s.closeSpool()
+	s.client.forget(s) // before it is told: the handler may make another of the name
 	s.events.send(StreamClosed{Err: r.Err})
-	s.client.forget(s)
 	close(s.stopped)
 }
 
