@@ -41,7 +41,7 @@ func (r *recorder) events() []producer.Event {
 // await waits for an event of type E for which ok holds.
 func await[E producer.Event](t testing.TB, r *recorder, ok func(E) bool) E {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(90 * time.Second)
 	for {
 		r.mu.Lock()
 		changed := r.changed

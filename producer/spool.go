@@ -83,9 +83,10 @@ type spoolQueue struct {
 	wrote  chan struct{} // closed after each write, and made anew
 
 	// Of the writing goroutine.
-	out     *spoolFile
-	header  *header // that out holds
-	scratch []byte
+	out      *spoolFile
+	header   *header // that out holds
+	unsynced bool    // out was written to since it was last synced
+	scratch  []byte
 }
 
 // spoolWork is a fragment to be written, or the id of one that is done.
@@ -391,6 +392,25 @@ func (s *Stream) writeSpool() {
 		close(q.wrote)
 		q.wrote = make(chan struct{})
 		s.mu.Unlock()
+		// What is written outlives the process. For what outlives the machine the
+		// disk is waited for when nothing else is: a slow card takes seconds, and
+		// memory must not fill up meanwhile.
+		if len(q.work) == 0 {
+			s.syncSpool()
+		}
+	}
+	s.syncSpool()
+}
+
+func (s *Stream) syncSpool() {
+	q := s.spool
+	if q.out == nil || !q.unsynced {
+		return
+	}
+	q.unsynced = false
+	if err := q.out.sync(); err != nil {
+		s.events.send(StreamError{Err: &Error{StatusWriteToFileFailed, fmt.Errorf("spool: %w", err)}})
+		s.log.Error("spool not synced", "error", err)
 	}
 }
 
@@ -441,10 +461,7 @@ func (s *Stream) writeRecord(w spoolWork) error {
 		s.mu.Unlock()
 		return err
 	}
-	q.header = h
-	if err := q.out.sync(); err != nil {
-		return err
-	}
+	q.header, q.unsynced = h, true
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if f.state == done {
@@ -478,6 +495,7 @@ func (q *spoolQueue) append() error {
 
 // roll begins the next file.
 func (q *spoolQueue) roll(s *Stream) error {
+	s.syncSpool()
 	s.mu.Lock()
 	if q.out != nil {
 		q.out.full = true
