@@ -169,6 +169,50 @@ func rss(t testing.TB) int64 {
 	return 0
 }
 
+// TestCostOfWaking measures what any program pays that is woken 25 times a second
+// to hand 8 KB from one goroutine to another that writes them to a pipe: what
+// one stream costs beyond its share of many. SLUICE_COST_SECONDS says for how long.
+func TestCostOfWaking(t *testing.T) {
+	seconds, _ := strconv.Atoi(os.Getenv("SLUICE_COST_SECONDS"))
+	if seconds == 0 {
+		return
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sink := exec.Command("dd", "of=/dev/null", "bs=64k", "status=none")
+	sink.Stdin = r
+	if err := sink.Start(); err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	before, began := cpu(t), time.Now()
+	work := make(chan struct{}, 1)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		data := make([]byte, 8_000)
+		for range work {
+			if _, err := w.Write(data); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	tick := time.NewTicker(40 * time.Millisecond)
+	for range seconds * 25 {
+		<-tick.C
+		work <- struct{}{}
+	}
+	tick.Stop()
+	close(work)
+	wg.Wait()
+	w.Close()
+	used := cpu(t) - before
+	_ = sink.Wait()
+	t.Logf("woken 25 times a second for %ds: %.3f %% of a core", seconds, 100*used.Seconds()/time.Since(began).Seconds())
+}
+
 // TestDayOfMedia pushes a day of media at top speed through one stream: memory must
 // not grow with it.
 func TestDayOfMedia(t *testing.T) {
