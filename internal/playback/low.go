@@ -45,8 +45,6 @@ const (
 	// a playlist without the open fragment would have it begin a fragment too far
 	// back, and wait for a whole one.
 	edgeStart = 500 * time.Millisecond
-	// edgeWaits: frames that took so long to come had not arrived before.
-	edgeWaits = 3 * time.Millisecond
 	// durablePoll is how often the index is looked at while a complete fragment
 	// is about to become durable.
 	durablePoll = 10 * time.Millisecond
@@ -136,11 +134,10 @@ func (e *edge) take(ctx context.Context, a Arriving) {
 		}
 	})
 	for {
-		begun := time.Now()
 		frames, err := a.Next(ctx)
-		waited := time.Since(begun) >= edgeWaits
+		caught := err == nil && !a.Behind()
 		e.update(func() {
-			e.caught = e.caught || waited
+			e.caught = e.caught || caught
 			f.frames = append(f.frames, frames...)
 			switch {
 			case errors.Is(err, io.EOF):

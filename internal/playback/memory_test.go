@@ -258,6 +258,12 @@ func (a *arrival) Next(ctx context.Context) ([]playback.LiveFrame, error) {
 	}
 }
 
+func (a *arrival) Behind() bool {
+	a.m.mu.Lock()
+	defer a.m.mu.Unlock()
+	return a.given < len(a.frames) || a.err != nil
+}
+
 func (m *memory) Follow(ctx context.Context, _ sluice.StreamID, after sluice.FragmentNumber) iter.Seq2[playback.Arriving, error] {
 	return func(yield func(playback.Arriving, error) bool) {
 		for {

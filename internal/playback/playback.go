@@ -69,6 +69,8 @@ type Arriving interface {
 	// Next waits for frames that it has not given yet. It returns io.EOF when the
 	// fragment is complete, and another error when it was aborted or ctx ended.
 	Next(ctx context.Context) ([]LiveFrame, error)
+	// Behind reports whether more has arrived than Next has given.
+	Behind() bool
 }
 
 // ErrGone says that a fragment is not there, or no longer.

@@ -248,11 +248,15 @@ type arriving struct {
 
 	bytes  []byte // of the fragment so far; frames that are handed out alias it
 	handed bool   // first was handed out
+
+	whole           *stream.Fragment
+	given           bool          // a frame was
+	earliest, final time.Duration // of those given
 }
 
 // arriving waits for the first bytes, which hold the Cluster's timestamp.
 func (s *registrySource) arriving(ctx context.Context, f *stream.Fragment) (*arriving, error) {
-	a := &arriving{head: &Fragment{Number: f.Number, Producer: f.Producer, Server: f.Server}}
+	a := &arriving{whole: f, head: &Fragment{Number: f.Number, Producer: f.Producer, Server: f.Server}}
 	a.next, a.stop = iter.Pull2(f.Parts(ctx))
 	for {
 		p, err, ok := a.next()
@@ -300,11 +304,19 @@ func (a *arriving) Next(context.Context) ([]LiveFrame, error) {
 	return a.cut(p.Frames), nil
 }
 
+func (a *arriving) Behind() bool {
+	return a.whole.Complete() || a.whole.Length() > a.final-a.earliest
+}
+
 func (a *arriving) cut(frames []fragment.Entry) []LiveFrame {
 	out := make([]LiveFrame, 0, len(frames))
 	for _, e := range frames {
 		end := uint64(e.Offset) + uint64(e.Size)
 		if end <= uint64(len(a.bytes)) {
+			if !a.given {
+				a.given, a.earliest, a.final = true, e.Timecode, e.Timecode
+			}
+			a.earliest, a.final = min(a.earliest, e.Timecode), max(a.final, e.Timecode)
 			out = append(out, LiveFrame{Entry: e, Data: a.bytes[e.Offset:end:end]})
 		}
 	}
