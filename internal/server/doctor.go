@@ -221,7 +221,9 @@ func (d *doctor) alive() bool {
 
 func (d *doctor) certificate() {
 	cert, key := d.cfg.TLSCert, d.cfg.TLSKey
-	if d.cfg.TLSSelfSigned {
+	// A server that runs may have been given another flag than this command.
+	selfSigned := d.cfg.TLSSelfSigned || cert == "" && d.state.CAFile != ""
+	if selfSigned {
 		own := newSelfSigned(filepath.Join(d.cfg.Data, "tls"), nil)
 		cert, key = own.cert, own.key
 		if _, err := os.Stat(cert); errors.Is(err, os.ErrNotExist) {
@@ -230,7 +232,7 @@ func (d *doctor) certificate() {
 		}
 	}
 	if cert == "" {
-		d.say("certificate", Good, "none: https is off", "")
+		d.say("certificate", Good, "none in these settings: https is off", "")
 		return
 	}
 	pair, err := tls.LoadX509KeyPair(cert, key)
@@ -243,7 +245,7 @@ func (d *doctor) certificate() {
 	switch {
 	case left < 0:
 		d.say("certificate", Bad, found, "it has expired: renew it; a running server takes the new files by itself")
-	case left < renewBefore && !d.cfg.TLSSelfSigned:
+	case left < renewBefore && !selfSigned:
 		d.say("certificate", Weak, found, "renew it soon; a running server takes the new files by itself")
 	default:
 		d.say("certificate", Good, found, "")
