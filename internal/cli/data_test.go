@@ -1,8 +1,10 @@
 package cli_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -107,6 +109,29 @@ func TestDataCommands(t *testing.T) {
 	want(0, "2 fragments", "fsck")
 	want(0, "2 fragments of 1 streams in 1 files; 1 damaged places", "reindex")
 	want(0, "2 fragments", "fsck")
+	// Pages of the databases damaged: the last of each, and an early one.
+	for _, name := range []string{datadir.IndexFile, datadir.CatalogFile} {
+		path := filepath.Join(dir, name)
+		whole, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kind := strings.TrimSuffix(name, ".db")
+		for _, at := range []int{len(whole) - 4096, 4096} {
+			b := slices.Clone(whole)
+			b[at+3000] ^= 1
+			if err := os.WriteFile(path, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			want(cli.ExitFailure, fmt.Sprintf("%s: %s at %d: the page at %d is not what was written", kind, path, at, at), "fsck")
+		}
+		if name == datadir.IndexFile {
+			want(0, "2 fragments of 1 streams in 1 files; 1 damaged places", "reindex")
+		} else if err := os.WriteFile(path, whole, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		want(0, "2 fragments", "fsck")
+	}
 	want(cli.ExitFailure, "is not a data directory", "fsck", "--data", t.TempDir())
 	want(cli.ExitFailure, "not in the format", "inspect", filepath.Join(dir, datadir.FormatFile))
 }
