@@ -1,12 +1,9 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -97,7 +94,10 @@ func newGetCommand(env *Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get STREAM [--from PLACE] [--to TIME | --for DURATION] [-o FILE|-]",
 		Short: "Save a stream's media, from the archive, live, or both",
-		Long: `Follow a stream with GetMedia and write its media as one Matroska file.
+		Long: `Follow a stream with GetMedia and write its media as one Matroska file, in which
+players can seek: its times begin at 0, and DATE_RECORDED among its tags says when
+that was. With -o - the document is made for reading while it is written, and has
+the Clusters as they came, with their times.
 
 PLACE is earliest, now, a TIME, or a fragment number or continuation token, after
 which it goes on. Without --to and --for it follows the stream until it is
@@ -290,78 +290,4 @@ func (g *getter) report(s *summary, w *mediaFile) {
 		fmt.Fprintf(g.env.Stderr, ", in %s", strings.Join(w.names, ", "))
 	}
 	fmt.Fprintf(g.env.Stderr, "; go on with --from %s\n", s.token)
-}
-
-// mediaFile writes fragments as they came, or merged into as few Matroska files
-// as can hold them.
-type mediaFile struct {
-	env    *Env
-	name   string
-	raw    bool
-	merger *parser.Merger
-	out    io.WriteCloser
-	names  []string
-}
-
-func newMediaFile(env *Env, name string, raw bool) (*mediaFile, error) {
-	w := &mediaFile{env: env, name: name, raw: raw}
-	if raw {
-		return w, w.next("")
-	}
-	w.merger = parser.NewMerger(nil, parser.MergeOptions{ClustersOnly: true, Segment: func(why parser.Why) (io.Writer, error) {
-		if w.name == "-" && w.out != nil {
-			fmt.Fprintf(env.Stderr, "a new Matroska document begins: %s\n", why)
-			return nil, nil
-		}
-		err := w.begin(why)
-		return w.out, err
-	}})
-	return w, nil
-}
-
-// begin makes the file of the next document.
-func (w *mediaFile) begin(why parser.Why) error {
-	suffix := ""
-	if len(w.names) > 0 {
-		suffix = fmt.Sprintf("-%d", len(w.names)+1)
-		fmt.Fprintf(w.env.Stderr, "a new file begins: %s\n", why)
-	}
-	return w.next(suffix)
-}
-
-func (w *mediaFile) next(suffix string) error {
-	if err := w.close(); err != nil {
-		return err
-	}
-	name := w.name
-	if suffix != "" {
-		ext := filepath.Ext(name)
-		name = strings.TrimSuffix(name, ext) + suffix + ext
-	}
-	out, err := createOutput(w.env, name)
-	if err != nil {
-		return err
-	}
-	w.out = out
-	if name != "-" {
-		w.names = append(w.names, name)
-	}
-	return nil
-}
-
-func (w *mediaFile) write(ctx context.Context, f *parser.Fragment) error {
-	if w.raw {
-		_, err := w.out.Write(f.Bytes)
-		return err
-	}
-	return parser.NewReader(bytes.NewReader(f.Bytes)).Visit(ctx, w.merger)
-}
-
-func (w *mediaFile) close() error {
-	if w.out == nil {
-		return nil
-	}
-	err := w.out.Close()
-	w.out = nil
-	return err
 }

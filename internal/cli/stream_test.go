@@ -1,7 +1,10 @@
 package cli_test
 
 import (
+	"bytes"
+	"encoding/binary"
 	"encoding/json"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -14,6 +17,7 @@ import (
 	"github.com/sluicevideo/sluice"
 	"github.com/sluicevideo/sluice/internal/cli"
 	"github.com/sluicevideo/sluice/internal/sluicetest"
+	"github.com/sluicevideo/sluice/mkv"
 )
 
 var (
@@ -159,6 +163,36 @@ func TestMediaVerbs(t *testing.T) {
 		}
 		if !strings.Contains(r.errors, "fragments") || !strings.Contains(r.errors, "go on with --from "+list[len(list)-1].FragmentNumber) && !strings.Contains(c.args, "--for") {
 			t.Errorf("get %s: summary %q", c.args, r.errors)
+		}
+	}
+	// A file can be sought in, and begins at 0; on stdout is what came.
+	do("get", "cam", "-o", file, "--from", "earliest", "--to", "now")
+	saved, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	size := bytes.Index(saved, []byte{0x18, 0x53, 0x80, 0x67, 0x01}) + 4
+	d := mkv.NewDemuxer(mkv.Options{})
+	d.Feed(saved)
+	d.Close()
+	first := time.Duration(-1)
+	for first < 0 {
+		ev, err := d.Next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(ev.Frames) > 0 {
+			first = ev.Frames[0].Timecode
+		}
+	}
+	if size < 4 || binary.BigEndian.Uint64(saved[size:])&^(1<<56) != uint64(len(saved)-size-8) || !bytes.Contains(saved, []byte{0x1c, 0x53, 0xbb, 0x6b}) ||
+		!bytes.Contains(saved, binary.BigEndian.AppendUint64([]byte{0x44, 0x89, 0x88}, math.Float64bits(4960))) || first != 0 || !bytes.Contains(saved, []byte("DATE_RECORDED")) {
+		t.Errorf("get -o FILE: %d bytes, first frame at %v", len(saved), first)
+	}
+	piped := do("get", "cam", "-o", "-", "--from", "earliest", "--to", "now").out
+	for i := range 5 {
+		if !strings.Contains(piped, string(sluicetest.Camera{Seed: 1}.Fragment(i, now.UnixMilli()+1000*int64(i)))) {
+			t.Errorf("get -o -: fragment %d is not there as it was sent", i)
 		}
 	}
 	do("fragment", "get", "cam", list[3].FragmentNumber, list[0].FragmentNumber, "-o", file)
