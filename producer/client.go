@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -83,6 +84,9 @@ func New(ctx context.Context, opts Options) (*Client, error) {
 	}
 	if len(opts.DeviceName) > MaxDeviceNameLen {
 		return nil, invalid(StatusInvalidDeviceNameLength, "Options.DeviceName: %d characters, at most %d", len(opts.DeviceName), MaxDeviceNameLen)
+	}
+	if strings.Trim(opts.DeviceName, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-") != "" {
+		return nil, invalid(StatusInvalidDeviceNameLength, "Options.DeviceName %q: want a-z A-Z 0-9 _ . -", opts.DeviceName)
 	}
 	if opts.SessionLife == 0 {
 		opts.SessionLife = MaxConnectionAge

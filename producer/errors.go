@@ -116,6 +116,54 @@ func kindOf(err error) failure {
 	return failNetwork
 }
 
+// serviceError adds to the error of a call to the service the Status that the
+// official producer has for what it answered.
+func serviceError(call Status, err error) error {
+	if err == nil {
+		return nil
+	}
+	var op *smithy.OperationError
+	if errors.As(err, &op) && op.Operation() == "GetDataEndpoint" {
+		call = StatusGetStreamingEndpointCallFailed
+	}
+	return wrap(call, &Error{answerStatus(err), err})
+}
+
+// answerStatus sorts what a call was answered with.
+func answerStatus(err error) Status {
+	switch codeOf(err) {
+	case sluice.ResourceInUse:
+		return StatusServiceCallResourceInUse
+	case sluice.ClientLimitExceeded, sluice.ConnectionLimitExceeded, "ThrottlingException":
+		return StatusServiceCallClientLimit
+	case sluice.DeviceStreamLimitExceeded:
+		return StatusServiceCallDeviceLimit
+	case sluice.AccountStreamLimitExceeded:
+		return StatusServiceCallStreamLimit
+	case sluice.InvalidDevice:
+		return StatusServiceCallDeviceNotFound
+	case sluice.ResourceNotFound:
+		return StatusServiceCallResourceNotFound
+	}
+	switch kind, status := kindOf(err), statusOf(err); {
+	case kind == failAuth:
+		return StatusServiceCallNotAuthorized
+	case kind == failGone:
+		return StatusServiceCallResourceNotFound
+	case status == http.StatusRequestTimeout, status == http.StatusGatewayTimeout, status == 598, status == 599:
+		return StatusServiceCallTimeout
+	case status >= 400 && status < 500 && kind != failLimit:
+		return StatusServiceCallInvalidArgument
+	case status == http.StatusTooManyRequests:
+		return StatusServiceCallClientLimit
+	}
+	var late interface{ Timeout() bool }
+	if errors.Is(err, errControl) || errors.As(err, &late) && late.Timeout() {
+		return StatusServiceCallTimeout
+	}
+	return StatusServiceCallUnknown
+}
+
 // codeOf is the exception name in err's chain, or "".
 func codeOf(err error) sluice.Code {
 	var e smithy.APIError

@@ -41,7 +41,7 @@ func (s *Stream) establish(ctx context.Context) error {
 	if len(s.info.Tags) > 0 && arn != "" {
 		if _, err := s.client.api.Control().TagStream(ctx, &kinesisvideo.TagStreamInput{StreamARN: &arn, Tags: s.info.Tags}); err != nil {
 			// As in the official producer: reported, and the media flows.
-			err = wrap(StatusTagStreamCallFailed, err)
+			err = serviceError(StatusTagStreamCallFailed, err)
 			s.events.send(StreamError{Err: err})
 			s.log.Warn("stream not tagged", "error", err)
 		}
@@ -83,7 +83,7 @@ func (s *Stream) describeOrCreate(ctx context.Context) (arn string, retention ti
 			return "", 0, false, nil
 		default:
 			if err != nil {
-				return "", 0, false, wrap(StatusDescribeStreamCallFailed, err)
+				return "", 0, false, serviceError(StatusDescribeStreamCallFailed, err)
 			}
 			return s.described(d.StreamInfo)
 		}
@@ -105,7 +105,7 @@ func (s *Stream) describeOrCreate(ctx context.Context) (arn string, retention ti
 			continue // somebody was quicker
 		}
 		if err != nil {
-			return "", 0, false, wrap(StatusCreateStreamCallFailed, err)
+			return "", 0, false, serviceError(StatusCreateStreamCallFailed, err)
 		}
 		return aws.ToString(out.StreamARN), s.info.Retention, true, nil
 	}

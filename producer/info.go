@@ -19,6 +19,7 @@ const (
 	MaxTagValueLen       = 1024
 	MinStorageSize       = 10 << 20
 	MaxStorageSize       = 10 << 30
+	MaxKMSKeyIDLen       = 2048
 	MaxContentTypeLen    = 128
 	MaxCodecIDLen        = 32
 	MaxTrackNameLen      = 32
@@ -287,6 +288,9 @@ func (in *StreamInfo) check() error {
 		if len(v) > MaxTagValueLen {
 			return invalid(StatusInvalidTagValueLength, "StreamInfo.Tags[%q]: a value of %d bytes, at most %d", k, len(v), MaxTagValueLen)
 		}
+	}
+	if len(in.KMSKeyID) > MaxKMSKeyIDLen {
+		return invalid(StatusInvalidArgLen, "StreamInfo.KMSKeyID: %d characters, at most %d", len(in.KMSKeyID), MaxKMSKeyIDLen)
 	}
 	if len(in.ContentType) > MaxContentTypeLen {
 		return invalid(StatusMKVInvalidContentTypeLength, "StreamInfo.ContentType: %d bytes, at most %d", len(in.ContentType), MaxContentTypeLen)

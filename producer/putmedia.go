@@ -80,7 +80,7 @@ func StartPutMedia(ctx context.Context, in PutMediaInput) (*Upload, error) {
 		Stream: in.Stream, TimecodeType: in.Timecodes, ProducerStart: in.Start, Body: body,
 	})
 	if err != nil {
-		return nil, wrap(StatusPutStreamCallFailed, err)
+		return nil, serviceError(StatusPutStreamCallFailed, err)
 	}
 	u := &Upload{session: session, body: body, done: make(chan struct{})}
 	u.summary.RequestID = session.RequestID()

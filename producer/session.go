@@ -282,7 +282,10 @@ func (ss *session) serve() error {
 	}
 	out, err := s.client.api.PutMedia(ss.ctx, in)
 	if err != nil {
-		return err
+		if ss.ctx.Err() != nil {
+			return context.Cause(ss.ctx)
+		}
+		return serviceError(StatusPutStreamCallFailed, err)
 	}
 	defer out.Close()
 	s.mu.Lock()

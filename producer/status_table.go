@@ -5,7 +5,7 @@ package producer
 var statusTable = map[Status]StatusText{
 	StatusNullArg:                           {Name: "STATUS_NULL_ARG", Description: "a required argument is missing", Action: "Give the argument.", Never: true},
 	StatusInvalidArg:                        {Name: "STATUS_INVALID_ARG", Description: "an argument has a value outside its range", Action: "The error names the field and the range."},
-	StatusInvalidArgLen:                     {Name: "STATUS_INVALID_ARG_LEN", Description: "an argument has a length outside its range", Action: "The error names the field and the range.", Never: true},
+	StatusInvalidArgLen:                     {Name: "STATUS_INVALID_ARG_LEN", Description: "an argument has a length outside its range", Action: "The error names the field and the range."},
 	StatusNotEnoughMemory:                   {Name: "STATUS_NOT_ENOUGH_MEMORY", Description: "the system gave no memory", Action: "Make the content store smaller.", Never: true},
 	StatusBufferTooSmall:                    {Name: "STATUS_BUFFER_TOO_SMALL", Description: "a buffer handed in is too small", Action: "Give a larger one.", Never: true},
 	StatusUnexpectedEOF:                     {Name: "STATUS_UNEXPECTED_EOF", Description: "a file ended too early", Action: "Check the file."},
@@ -15,7 +15,7 @@ var statusTable = map[Status]StatusText{
 	StatusReadFileFailed:                    {Name: "STATUS_READ_FILE_FAILED", Description: "a file could not be read", Action: "Check the disk."},
 	StatusWriteToFileFailed:                 {Name: "STATUS_WRITE_TO_FILE_FAILED", Description: "a file could not be written", Action: "Check space and permissions."},
 	StatusInternalError:                     {Name: "STATUS_INTERNAL_ERROR", Description: "something that cannot happen did", Action: "Report it.", Never: true},
-	StatusInvalidOperation:                  {Name: "STATUS_INVALID_OPERATION", Description: "the operation is not possible now", Action: "See the error text."},
+	StatusInvalidOperation:                  {Name: "STATUS_INVALID_OPERATION", Description: "the operation is not possible now", Action: "See the error text.", Never: true},
 	StatusNotImplemented:                    {Name: "STATUS_NOT_IMPLEMENTED", Description: "there is no such feature", Action: "Do without it.", Never: true},
 	StatusOperationTimedOut:                 {Name: "STATUS_OPERATION_TIMED_OUT", Description: "the time for an operation ran out", Action: "Try again; look at the network.", Never: true},
 	StatusNotFound:                          {Name: "STATUS_NOT_FOUND", Description: "what was asked for is not there", Action: "Check the name.", Never: true},
@@ -230,6 +230,6 @@ var statusTable = map[Status]StatusText{
 	StatusDuplicateStreamEventType:          {Name: "STATUS_DUPLICATE_STREAM_EVENT_TYPE", Description: "an event of the type is pending", Action: "Events of one fragment are one here.", Never: true},
 	StatusStreamNotStarted:                  {Name: "STATUS_STREAM_NOT_STARTED", Description: "nothing was put yet", Action: "Events wait for the first fragment here.", Never: true},
 	StatusInvalidImagePrefixLength:          {Name: "STATUS_INVALID_IMAGE_PREFIX_LENGTH", Description: "the image prefix is too long", Action: "At most 256 bytes."},
-	StatusInvalidImageMetadataKeyLength:     {Name: "STATUS_INVALID_IMAGE_METADATA_KEY_LENGTH", Description: "the name of image metadata breaks its rule", Action: "1 to 128 bytes."},
-	StatusInvalidImageMetadataValueLength:   {Name: "STATUS_INVALID_IMAGE_METADATA_VALUE_LENGTH", Description: "the value of image metadata is too long", Action: "At most 256 bytes."},
+	StatusInvalidImageMetadataKeyLength:     {Name: "STATUS_INVALID_IMAGE_METADATA_KEY_LENGTH", Description: "the name of image metadata breaks its rule", Action: "The pairs are ordinary metadata here, with the codes of that.", Never: true},
+	StatusInvalidImageMetadataValueLength:   {Name: "STATUS_INVALID_IMAGE_METADATA_VALUE_LENGTH", Description: "the value of image metadata is too long", Action: "The pairs are ordinary metadata here, with the codes of that.", Never: true},
 }

@@ -1,8 +1,15 @@
 package producer_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"net/http"
+	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -65,6 +72,106 @@ func TestStatusTable(t *testing.T) {
 	}
 	if producer.Status(0).Name() != "STATUS_SUCCESS" || producer.Status(0x52001234).Name() != "STATUS_0x52001234" {
 		t.Error("names of success and of a code that nobody has given")
+	}
+}
+
+// Never stands at exactly those codes that the package's own code does not use.
+func TestStatusNever(t *testing.T) {
+	t.Parallel()
+	names := map[string]producer.Status{} // of the constants
+	used := map[string]bool{}
+	files, err := filepath.Glob("*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range files {
+		if strings.HasSuffix(path, "_test.go") || path == "status_table.go" {
+			continue
+		}
+		f, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ast.Inspect(f, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.SelectorExpr:
+				return false // http.StatusNotFound is another
+			case *ast.ValueSpec:
+				if path == "status_codes.go" {
+					v, err := strconv.ParseUint(n.Values[0].(*ast.BasicLit).Value, 0, 32)
+					if err != nil {
+						t.Fatal(err)
+					}
+					names[n.Names[0].Name] = producer.Status(v)
+				}
+			case *ast.Ident:
+				used[n.Name] = used[n.Name] || path != "status_codes.go"
+			}
+			return true
+		})
+	}
+	if len(names) != len(producer.Statuses()) {
+		t.Errorf("%d constants, %d codes", len(names), len(producer.Statuses()))
+	}
+	for name, s := range names {
+		if text, _ := s.Text(); text.Never == used[name] {
+			t.Errorf("%s: Never is %v, used is %v", name, text.Never, used[name])
+		}
+	}
+}
+
+// What the service answers a call with is found by the official producer's codes
+// for the call and for the answer.
+func TestStatusOfCalls(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		path   string
+		status int
+		code   string
+		want   []producer.Status
+	}{
+		"describe, throttled":      {"/describeStream", 400, "ClientLimitExceededException", []producer.Status{0x52000011, 0x52000033}},
+		"describe, broken":         {"/describeStream", 500, "", []producer.Status{0x52000011, 0x52000031}},
+		"describe, too late":       {"/describeStream", 504, "", []producer.Status{0x52000011, 0x52000037}},
+		"create, bad argument":     {"/createStream", 400, "InvalidArgumentException", []producer.Status{0x52000019, 0x52000014}},
+		"create, too many":         {"/createStream", 400, "AccountStreamLimitExceededException", []producer.Status{0x52000019, 0x52000035}},
+		"create, too many devices": {"/createStream", 400, "DeviceStreamLimitExceededException", []producer.Status{0x52000019, 0x52000034}},
+		"create, no such device":   {"/createStream", 400, "InvalidDeviceException", []producer.Status{0x52000019, 0x52000015}},
+		"create, denied":           {"/createStream", 403, "AccessDeniedException", []producer.Status{0x52000019, 0x52000010}},
+		"tag, denied":              {"/tagStream", 403, "AccessDeniedException", []producer.Status{0x5200003d, 0x52000010}},
+		"endpoint, denied":         {"/getDataEndpoint", 403, "AccessDeniedException", []producer.Status{0x5200002b, 0x52000010}},
+		"endpoint, broken":         {"/getDataEndpoint", 500, "", []producer.Status{0x5200002b, 0x52000031}},
+		"put, denied":              {"/putMedia", 403, "AccessDeniedException", []producer.Status{0x5200002d, 0x52000010}},
+		"put, not found":           {"/putMedia", 404, "ResourceNotFoundException", []producer.Status{0x5200002d, 0x52000017}},
+		"put, in use":              {"/putMedia", 400, "ResourceInUseException", []producer.Status{0x5200002d, 0x52000032}},
+		"put, bad argument":        {"/putMedia", 400, "InvalidArgumentException", []producer.Status{0x5200002d, 0x52000014}},
+		"put, throttled":           {"/putMedia", 429, "", []producer.Status{0x5200002d, 0x52000033}},
+		"put, no service":          {"/putMedia", 503, "", []producer.Status{0x5200002d, 0x52000031}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			d := newDouble(t)
+			d.onControl = func(w http.ResponseWriter, path string) bool {
+				if path == c.path {
+					refuse(w, c.status, c.code)
+					return true
+				}
+				return false
+			}
+			d.onPut = func(w http.ResponseWriter, _ *http.Request, _ int) bool { return d.onControl(w, "/putMedia") }
+			r := newRecorder()
+			s := newStream(t, d.client(), producer.StreamInfo{OnEvent: r.handle, Tags: map[string]string{"a": "b"}})
+			put(t, s, 0, 1, 25)
+			e := await[producer.StreamError](t, r, nil)
+			for _, want := range c.want {
+				if !errors.Is(e.Err, want) {
+					t.Errorf("%v is not %v", e.Err, want)
+				}
+			}
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			_, _ = s.Stop(ctx)
+		})
 	}
 }
 

@@ -329,6 +329,9 @@ func checkTag(t sluice.Tag) error {
 		return invalid(StatusMKVInvalidTagNameLength, "metadata: a name of %d bytes, want 1 to %d", len(t.Name), MaxMetadataNameLen)
 	}
 	if len(t.Value) > MaxMetadataValueLen {
+		if t.Name == MarkImagePrefix {
+			return invalid(StatusInvalidImagePrefixLength, "metadata %s: a prefix of %d bytes, at most %d", t.Name, len(t.Value), MaxMetadataValueLen)
+		}
 		return invalid(StatusMKVInvalidTagValueLength, "metadata %q: a value of %d bytes, at most %d", t.Name, len(t.Value), MaxMetadataValueLen)
 	}
 	if len(t.Name) >= 3 && t.Name[:3] == "AWS" {

@@ -302,6 +302,14 @@ func TestLongGOPIsCut(t *testing.T) {
 	await[producer.FragmentTooLong](t, r, nil)
 }
 
+func manyTags(n int) map[string]string {
+	m := map[string]string{}
+	for i := range n {
+		m[fmt.Sprint(i)] = ""
+	}
+	return m
+}
+
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	d := newDouble(t)
@@ -311,19 +319,31 @@ func TestLimits(t *testing.T) {
 		info   producer.StreamInfo
 		status producer.Status
 	}{
-		"Name":             {producer.StreamInfo{Name: strings.Repeat("a", 257), Tracks: one}, producer.StatusInvalidStreamNameLength},
-		"Tracks":           {producer.StreamInfo{}, producer.StatusTrackInfoMissing},
-		"Tracks: 4":        {producer.StreamInfo{Tracks: []sluice.Track{video(), video(), video(), video()}}, producer.StatusMaxTrackCountExceeded},
-		"Number":           {producer.StreamInfo{Tracks: []sluice.Track{{Number: 2, CodecID: "V"}, {Number: 2, CodecID: "V"}}}, producer.StatusDuplicateTrackID},
-		"CodecID":          {producer.StreamInfo{Tracks: []sluice.Track{{CodecID: strings.Repeat("V", 33)}}}, producer.StatusMKVInvalidCodecIDLength},
-		"CodecPrivate":     {producer.StreamInfo{Tracks: []sluice.Track{{CodecID: "V", CodecPrivate: make([]byte, 1<<20+1)}}}, producer.StatusMKVInvalidCodecPrivateLength},
-		"Retention":        {producer.StreamInfo{Tracks: one, Retention: time.Minute}, producer.StatusInvalidRetentionPeriod},
-		"FragmentDuration": {producer.StreamInfo{Tracks: one, FragmentDuration: 31 * time.Second}, producer.StatusMKVInvalidClusterDuration},
-		"TimecodeScale":    {producer.StreamInfo{Tracks: one, TimecodeScale: 2 * time.Second}, producer.StatusMKVInvalidTimecodeScale},
-		"BufferDuration":   {producer.StreamInfo{Tracks: one, BufferDuration: time.Second}, producer.StatusInvalidContentViewDuration},
-		"Offline":          {producer.StreamInfo{Tracks: one, Type: producer.Offline, Retention: producer.NoRetention}, producer.StatusOfflineModeWithZeroRetention},
-		"NALs":             {producer.StreamInfo{Tracks: one, NALs: producer.AdaptAnnexBFrames | producer.AdaptAVCCFrames}, producer.StatusMKVBothAnnexBAndAVCC},
-		"ContentType":      {producer.StreamInfo{Tracks: one, ContentType: strings.Repeat("a", 129)}, producer.StatusMKVInvalidContentTypeLength},
+		"Name":                    {producer.StreamInfo{Name: strings.Repeat("a", 257), Tracks: one}, producer.StatusInvalidStreamNameLength},
+		"Tracks":                  {producer.StreamInfo{}, producer.StatusTrackInfoMissing},
+		"Tracks: 4":               {producer.StreamInfo{Tracks: []sluice.Track{video(), video(), video(), video()}}, producer.StatusMaxTrackCountExceeded},
+		"Number":                  {producer.StreamInfo{Tracks: []sluice.Track{{Number: 2, CodecID: "V"}, {Number: 2, CodecID: "V"}}}, producer.StatusDuplicateTrackID},
+		"CodecID":                 {producer.StreamInfo{Tracks: []sluice.Track{{CodecID: strings.Repeat("V", 33)}}}, producer.StatusMKVInvalidCodecIDLength},
+		"CodecPrivate":            {producer.StreamInfo{Tracks: []sluice.Track{{CodecID: "V", CodecPrivate: make([]byte, 1<<20+1)}}}, producer.StatusMKVInvalidCodecPrivateLength},
+		"Retention":               {producer.StreamInfo{Tracks: one, Retention: time.Minute}, producer.StatusInvalidRetentionPeriod},
+		"FragmentDuration":        {producer.StreamInfo{Tracks: one, FragmentDuration: 31 * time.Second}, producer.StatusMKVInvalidClusterDuration},
+		"TimecodeScale":           {producer.StreamInfo{Tracks: one, TimecodeScale: 2 * time.Second}, producer.StatusMKVInvalidTimecodeScale},
+		"BufferDuration":          {producer.StreamInfo{Tracks: one, BufferDuration: time.Second}, producer.StatusInvalidContentViewDuration},
+		"Offline":                 {producer.StreamInfo{Tracks: one, Type: producer.Offline, Retention: producer.NoRetention}, producer.StatusOfflineModeWithZeroRetention},
+		"NALs":                    {producer.StreamInfo{Tracks: one, NALs: producer.AdaptAnnexBFrames | producer.AdaptAVCCFrames}, producer.StatusMKVBothAnnexBAndAVCC},
+		"Name: bad":               {producer.StreamInfo{Name: "a/b", Tracks: one}, producer.StatusInvalidStreamNameLength},
+		"Tags":                    {producer.StreamInfo{Tracks: one, Tags: manyTags(51)}, producer.StatusMaxTagCount},
+		"Tags: name":              {producer.StreamInfo{Tracks: one, Tags: map[string]string{strings.Repeat("a", 129): ""}}, producer.StatusInvalidTagNameLength},
+		"Tags: value":             {producer.StreamInfo{Tracks: one, Tags: map[string]string{"a": strings.Repeat("a", 1025)}}, producer.StatusInvalidTagValueLength},
+		"KMSKeyID":                {producer.StreamInfo{Tracks: one, KMSKeyID: strings.Repeat("a", 2049)}, producer.StatusInvalidArgLen},
+		"Retention: long":         {producer.StreamInfo{Tracks: one, Retention: 87601 * time.Hour}, producer.StatusInvalidRetentionPeriod},
+		"FragmentDuration: short": {producer.StreamInfo{Tracks: one, FragmentDuration: 999 * time.Millisecond}, producer.StatusMKVInvalidClusterDuration},
+		"TimecodeScale: small":    {producer.StreamInfo{Tracks: one, TimecodeScale: 99}, producer.StatusMKVInvalidTimecodeScale},
+		"MaxLatency":              {producer.StreamInfo{Tracks: one, MaxLatency: -1}, producer.StatusInvalidArg},
+		"Offline: acks":           {producer.StreamInfo{Tracks: one, Type: producer.Offline, NoAcks: true}, producer.StatusOfflineModeWithZeroRetention},
+		"Name: of a track":        {producer.StreamInfo{Tracks: []sluice.Track{{CodecID: "V", Name: strings.Repeat("a", 33)}}}, producer.StatusMKVInvalidTrackNameLength},
+		"Spool.Dir":               {producer.StreamInfo{Tracks: one, Spool: &producer.Spool{Dir: strings.Repeat("a", 4097)}}, producer.StatusInvalidRootDirectoryLength},
+		"ContentType":             {producer.StreamInfo{Tracks: one, ContentType: strings.Repeat("a", 129)}, producer.StatusMKVInvalidContentTypeLength},
 	} {
 		_, err := c.NewStream(in.info)
 		name, _, _ := strings.Cut(field, ":")
@@ -333,6 +353,11 @@ func TestLimits(t *testing.T) {
 	}
 	if _, err := producer.New(t.Context(), producer.Options{StorageSize: 1 << 20}); !errors.Is(err, producer.StatusInvalidStorageSize) {
 		t.Errorf("storage: %v", err)
+	}
+	for _, name := range []string{strings.Repeat("a", 129), "a b"} {
+		if _, err := producer.New(t.Context(), producer.Options{DeviceName: name}); !errors.Is(err, producer.StatusInvalidDeviceNameLength) || !strings.Contains(err.Error(), "DeviceName") {
+			t.Errorf("device name %q: %v", name, err)
+		}
 	}
 	s := newStream(t, c, producer.StreamInfo{})
 	if _, err := c.NewStream(producer.StreamInfo{Name: "cam", Tracks: one}); !errors.Is(err, producer.StatusDuplicateStreamName) {
