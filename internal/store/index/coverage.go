@@ -2,23 +2,11 @@ package index
 
 import (
 	"context"
-	"errors"
+	"fmt"
+	"strings"
 
 	"github.com/sluicevideo/sluice"
 )
-
-// Edge gives the first row that starts at or after t on the clock (forward), or
-// the last one that starts at or before it (not forward), or ErrNone. It is one
-// step down the clock's index, however many rows there are.
-func (x *Index) Edge(ctx context.Context, stream int64, c sluice.Clock, t, horizon int64, forward bool) (Row, error) {
-	column, by := clockColumn(c)
-	compare, order := " <= ?2", " DESC, sequence DESC"
-	if forward {
-		compare, order = " >= ?2", ", sequence"
-	}
-	return scanRow(x.db.View().QueryRowContext(ctx, `SELECT `+columns+` FROM store_fragment INDEXED BY `+by+`
-		WHERE stream = ?1 AND `+column+compare+` AND server >= ?3 ORDER BY `+column+order+` LIMIT 1`, stream, clampMs(t), horizon))
-}
 
 // Stretch is a stretch of time with fragments, ms.
 type Stretch struct {
@@ -27,36 +15,53 @@ type Stretch struct {
 	Bytes      int64 // about: by the sizes at its edges
 }
 
+// coverage has a row for each step of the range in which a fragment begins: time,
+// position and size of the first and the last of them. It hops from step to step
+// inside SQLite: thousands of statements would take ten times as long. The places
+// are ?1 stream, ?2 from, ?3 to, ?4 step, ?5 horizon.
+const coverage = `WITH RECURSIVE hop(t) AS (
+	SELECT (SELECT COLUMN FROM store_fragment INDEXED BY store_fragment_COLUMN WHERE stream = ?1 AND COLUMN >= ?2 AND server >= ?5 ORDER BY COLUMN LIMIT 1)
+	UNION ALL
+	SELECT (SELECT COLUMN FROM store_fragment INDEXED BY store_fragment_COLUMN
+		WHERE stream = ?1 AND COLUMN >= ?2 + ((t - ?2) / ?4 + 1) * ?4 AND server >= ?5 ORDER BY COLUMN LIMIT 1)
+	FROM hop WHERE t <= ?3
+)
+SELECT t, f.position, f.bytes, l.COLUMN, l.length, l.position, l.bytes FROM hop
+	CROSS JOIN store_fragment f ON f.stream = ?1 AND f.sequence = (
+		SELECT sequence FROM store_fragment INDEXED BY store_fragment_COLUMN
+		WHERE stream = ?1 AND COLUMN = t AND server >= ?5 ORDER BY sequence LIMIT 1)
+	CROSS JOIN store_fragment l ON l.stream = ?1 AND l.sequence = (
+		SELECT sequence FROM store_fragment INDEXED BY store_fragment_COLUMN
+		WHERE stream = ?1 AND COLUMN <= MIN(?2 + ((t - ?2) / ?4 + 1) * ?4 - 1, ?3) AND server >= ?5 ORDER BY COLUMN DESC, sequence DESC LIMIT 1)
+WHERE t <= ?3`
+
 // Coverage gives where the range has fragments, in steps: within a step only its
 // edges are looked at, so gaps shorter than a step may not show, and the cost
 // depends on the number of steps and not of fragments. Fragments are counted by
 // their positions, which is exact on the server's clock and about right on the
 // producer's.
 func (x *Index) Coverage(ctx context.Context, stream int64, c sluice.Clock, from, to, step, horizon int64) ([]Stretch, error) {
+	from, to, step, horizon = clampMs(from), clampMs(to), max(step, 1), clampMs(horizon)
+	if c == sluice.ServerClock && horizon > from {
+		// What lies before the horizon is passed over at once. The steps stay
+		// where they are.
+		from += (horizon - from) / step * step
+	}
+	column, _ := clockColumn(c)
+	rows, err := x.db.View().QueryContext(ctx, strings.ReplaceAll(coverage, "COLUMN", column), stream, from, to, step, horizon)
+	if err != nil {
+		return nil, fmt.Errorf("index: %w", err)
+	}
+	defer rows.Close()
 	var out []Stretch
-	step = max(step, 1)
-	for at := from; at <= to; {
-		first, err := x.Edge(ctx, stream, c, at, horizon, true)
-		if errors.Is(err, ErrNone) || err == nil && first.Start(c) > to {
-			return out, nil
+	for rows.Next() {
+		var start, end, firstPosition, firstBytes, length, lastPosition, lastBytes int64
+		if err := rows.Scan(&start, &firstPosition, &firstBytes, &end, &length, &lastPosition, &lastBytes); err != nil {
+			return nil, fmt.Errorf("index: %w", err)
 		}
-		if err != nil {
-			return nil, err
-		}
-		// The step that the row lies in; empty ones are passed over.
-		begin := from + (first.Start(c)-from)/step*step
-		end := min(begin+step-1, to)
-		last, err := x.Edge(ctx, stream, c, end, horizon, false)
-		if errors.Is(err, ErrNone) { // trimmed between the two looks
-			at = end + 1
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		s := Stretch{Start: first.Start(c), End: last.Start(c) + int64(last.LengthMs)}
-		s.Fragments = max(1, int64(last.Position)-int64(first.Position)+1)
-		s.Bytes = s.Fragments * (int64(first.Bytes) + int64(last.Bytes)) / 2
+		s := Stretch{Start: start, End: end + length}
+		s.Fragments = max(1, lastPosition-firstPosition+1)
+		s.Bytes = s.Fragments * (firstBytes + lastBytes) / 2
 		// A fragment's length leaves out its last frame, so neighbours never
 		// quite touch: half a second, or a step, is no gap.
 		if n := len(out); n > 0 && s.Start-out[n-1].End <= max(500, step) {
@@ -66,7 +71,9 @@ func (x *Index) Coverage(ctx context.Context, stream int64, c sluice.Clock, from
 		} else {
 			out = append(out, s)
 		}
-		at = end + 1
+	}
+	if err := rows.Err(); err != nil {
+		return nil, fmt.Errorf("index: %w", err)
 	}
 	return out, nil
 }
