@@ -3,6 +3,7 @@ package cli_test
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"net/http"
 	"os"
@@ -13,7 +14,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/bluenviron/gortsplib/v5"
+	"github.com/bluenviron/gortsplib/v5/pkg/base"
+	"github.com/bluenviron/gortsplib/v5/pkg/description"
+	"github.com/bluenviron/gortsplib/v5/pkg/format"
+	"github.com/bluenviron/gortsplib/v5/pkg/liberrors"
+
 	"github.com/sluicevideo/sluice/internal/cli"
+	"github.com/sluicevideo/sluice/internal/demo"
+	"github.com/sluicevideo/sluice/mkv"
 )
 
 // console is a Stdout that tells when the demo has said all.
@@ -109,6 +118,172 @@ func TestDemo(t *testing.T) {
 		if errs.String() != "" {
 			t.Errorf("stderr: %s", errs)
 		}
+	}
+}
+
+// rtspCamera is a camera on the network that plays the demo's clip by the clock, to
+// whoever gives the right password.
+type rtspCamera struct {
+	server *gortsplib.Server
+	stream *gortsplib.ServerStream
+}
+
+func (c *rtspCamera) OnDescribe(ctx *gortsplib.ServerHandlerOnDescribeCtx) (*base.Response, *gortsplib.ServerStream, error) {
+	if !ctx.Conn.VerifyCredentials(ctx.Request, "admin", "s3cret") {
+		return &base.Response{StatusCode: base.StatusUnauthorized}, nil, liberrors.ErrServerAuth{}
+	}
+	return &base.Response{StatusCode: base.StatusOK}, c.stream, nil
+}
+
+func (c *rtspCamera) OnSetup(*gortsplib.ServerHandlerOnSetupCtx) (*base.Response, *gortsplib.ServerStream, error) {
+	return &base.Response{StatusCode: base.StatusOK}, c.stream, nil
+}
+
+func (c *rtspCamera) OnPlay(*gortsplib.ServerHandlerOnPlayCtx) (*base.Response, error) {
+	return &base.Response{StatusCode: base.StatusOK}, nil
+}
+
+// sized reads bytes behind their 16-bit length.
+func sized(b []byte) (head, rest []byte) {
+	n := 2 + int(binary.BigEndian.Uint16(b))
+	return b[2:n], b[n:]
+}
+
+// newRTSPCamera plays until the test ends, and gives its address.
+func newRTSPCamera(t *testing.T) (url string) {
+	t.Helper()
+	tracks, frames, err := demo.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	sps, rest := sized(tracks[0].CodecPrivate[6:]) // avcC with one of each
+	pps, _ := sized(rest[1:])
+	h264 := &format.H264{PayloadTyp: 96, PacketizationMode: 1, SPS: sps, PPS: pps}
+	media := &description.Media{Type: description.MediaTypeVideo, Formats: []format.Format{h264}}
+	c := &rtspCamera{}
+	c.server = &gortsplib.Server{Handler: c, RTSPAddress: "127.0.0.1:0"}
+	if err := c.server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	c.stream = &gortsplib.ServerStream{Server: c.server, Desc: &description.Session{Medias: []*description.Media{media}}}
+	if err := c.stream.Initialize(); err != nil {
+		t.Fatal(err)
+	}
+	packets, err := h264.CreateEncoder()
+	if err != nil {
+		t.Fatal(err)
+	}
+	over, ended := make(chan struct{}), make(chan struct{})
+	t.Cleanup(func() {
+		close(over)
+		<-ended
+		c.stream.Close()
+		c.server.Close()
+	})
+	go func() {
+		defer close(ended)
+		for begin, round := time.Now(), time.Duration(0); ; round += demo.Length {
+			for _, f := range frames {
+				if f.Track != 1 {
+					continue
+				}
+				at := round + f.Timecode
+				select {
+				case <-time.After(time.Until(begin.Add(at))):
+				case <-over:
+					return
+				}
+				var units [][]byte
+				for b := f.Data; len(b) > 4; {
+					n := int(binary.BigEndian.Uint32(b))
+					units = append(units, b[4:4+n])
+					b = b[4+n:]
+				}
+				list, err := packets.Encode(units)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				for _, p := range list {
+					p.Timestamp = uint32(at * 90 / time.Millisecond)
+					if err := c.stream.WritePacketRTPWithNTP(media, p, begin.Add(at)); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			}
+		}
+	}()
+	return "rtsp://admin:s3cret@" + c.server.NetListener().Addr().String() + "/live"
+}
+
+// TestDemoShowsACamera: with --rtsp the stream has the camera's pictures, and its
+// password is nowhere to be read.
+func TestDemoShowsACamera(t *testing.T) {
+	t.Parallel()
+	address := newRTSPCamera(t)
+	data := filepath.Join(t.TempDir(), "data")
+	ctx, interrupt := context.WithCancel(t.Context())
+	out, errs := &console{said: make(chan struct{})}, &console{said: make(chan struct{})}
+	done := make(chan int, 1)
+	go func() {
+		done <- cli.Run(ctx, []string{"demo", "--rtsp", address, "--data", data, "--listen", "127.0.0.1:0", "--listen-tls", "off", "--debug-listen", "off"}, &cli.Env{
+			Stdin: strings.NewReader(""), Stdout: out, Stderr: errs, Now: time.Now,
+		})
+	}()
+	select {
+	case <-out.said:
+	case code := <-done:
+		t.Fatalf("demo ended with %d: %s", code, errs)
+	}
+	url := regexp.MustCompile(`http://[0-9.:]+`).FindString(out.String())
+	b, err := os.ReadFile(filepath.Join(data, "demo-credentials"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair := regexp.MustCompile(`= (\S+)`).FindAllStringSubmatch(string(b), -1)
+	environ := []string{"AWS_ENDPOINT_URL=" + url, "AWS_REGION=us-west-2", "AWS_ACCESS_KEY_ID=" + pair[0][1], "AWS_SECRET_ACCESS_KEY=" + pair[1][1]}
+	film := filepath.Join(t.TempDir(), "out.mkv")
+	// The stream comes with the camera's first fragment.
+	for r := (result{code: -1}); r.code != 0; {
+		if r = run(t, environ, "get", "demo-camera", "--from", "now", "--for", "3s", "-o", film); r.code != 0 && r.code != cli.ExitNotFound {
+			t.Fatalf("get: %+v", r)
+		}
+	}
+	got, err := os.ReadFile(film)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, frames, err := demo.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	known := map[string]bool{}
+	for _, f := range frames {
+		if f.Track == 1 {
+			known[string(f.Data)] = true
+		}
+	}
+	d := mkv.NewDemuxer(mkv.Options{})
+	d.Feed(got)
+	d.Close()
+	pictures := 0
+	for e, err := d.Next(); err == nil; e, err = d.Next() {
+		for _, f := range e.Frames {
+			if pictures++; !known[string(f.Data)] {
+				t.Fatalf("picture %d of %d bytes is none of the camera's", pictures, len(f.Data))
+			}
+		}
+	}
+	if pictures < 25 {
+		t.Errorf("%d pictures", pictures)
+	}
+	interrupt()
+	if code := <-done; code != 0 {
+		t.Errorf("interrupted: code %d, %s", code, errs)
+	}
+	if all := out.String() + errs.String(); strings.Contains(all, "s3cret") {
+		t.Errorf("the camera's password is shown:\n%s", all)
 	}
 }
 
