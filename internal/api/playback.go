@@ -175,7 +175,7 @@ func (a *API) open(ctx context.Context, c *Call, r *playback.Request, selector *
 	if err != nil {
 		return "", nil, err
 	}
-	r.Stream, r.AccessKeyID = s, c.Identity.AccessKeyID
+	r.Stream, r.AccessKeyID, r.Remote, r.Secure = s, c.Identity.AccessKeyID, c.Remote, c.Secure
 	if selector != nil {
 		r.HasSelector, r.Selector = true, selector.FragmentSelectorType
 		if t := selector.TimestampRange; t != nil {

@@ -97,9 +97,10 @@ type Options struct {
 	Source Source
 	Key    [32]byte       // seals session tokens
 	Limits *limits.Limits // nil: no limits
-	// Permit says whether an access key may still do action on a stream, as
-	// ActionHLS; an error ends the sessions it opened. nil: always.
-	Permit func(ctx context.Context, accessKeyID, action string, s *catalog.Stream) error
+	// Permit says whether the access key that opened a session may still do
+	// action on its stream, as ActionHLS, from where it did; an error ends the
+	// session. nil: always.
+	Permit func(ctx context.Context, s *Session, action string, stream *catalog.Stream) error
 	// CacheBytes bounds the fragments and segments kept for viewers who come
 	// next. 0: 64 MiB.
 	CacheBytes int64

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -20,6 +21,8 @@ type Request struct {
 	Protocol    Protocol
 	Stream      catalog.Stream
 	AccessKeyID string
+	Remote      netip.Addr // of the call that opens the session
+	Secure      bool
 
 	PlaybackMode      string
 	HasSelector       bool
@@ -77,7 +80,7 @@ func switchOn(member, text string) (bool, error) {
 // session reads the request into a session, by the rules of the API reference.
 func (p *Playback) session(r *Request) (*Session, error) {
 	rules := p.o.Limits.Rules()
-	s := &Session{Stream: r.Stream.ID, AccessKeyID: r.AccessKeyID, Protocol: r.Protocol, SkipUnknown: r.SkipUnsupported,
+	s := &Session{Stream: r.Stream.ID, AccessKeyID: r.AccessKeyID, Remote: r.Remote, Secure: r.Secure, Protocol: r.Protocol, SkipUnknown: r.SkipUnsupported,
 		LowLatency: p.o.LowLatency && r.Protocol == HLS, OneHeader: rules.PlaybackGuide || r.Protocol == DASH, Overlap: rules.PlaybackGuide}
 	var err error
 	if s.Mode, err = pick("PlaybackMode", r.PlaybackMode, []string{"LIVE", "LIVE_REPLAY", "ON_DEMAND"}, Live, LiveReplay, OnDemand); err != nil {
@@ -334,6 +337,8 @@ const permitAge = 5 * time.Second
 type permitKey struct {
 	stream            sluice.StreamID
 	accessKey, action string
+	remote            netip.Addr
+	secure            bool
 }
 
 type permit struct {
@@ -374,13 +379,13 @@ func (p *Playback) permitted(ctx context.Context, s *Session, stream *catalog.St
 	if s.Protocol == DASH {
 		action = ActionDASH
 	}
-	k := permitKey{s.Stream, s.AccessKeyID, action}
+	k := permitKey{s.Stream, s.AccessKeyID, action, s.Remote, s.Secure}
 	now := p.o.Now()
 	p.mu.Lock()
 	last, ok := p.permits[k]
 	p.mu.Unlock()
 	if !ok || now.Sub(last.asked) >= permitAge || now.Before(last.asked) {
-		last = permit{now, p.o.Permit(ctx, s.AccessKeyID, action, stream)}
+		last = permit{now, p.o.Permit(ctx, s, action, stream)}
 		p.mu.Lock()
 		if len(p.permits) >= maxTimelines {
 			clear(p.permits)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http/httptest"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -60,10 +61,11 @@ func TestRevocation(t *testing.T) {
 	m.play(c, 3)
 	allowed := true
 	asked := 0
+	from := netip.MustParseAddr("2001:db8::7")
 	p := newPlayer(t, m, func(o *playback.Options) {
-		o.Permit = func(_ context.Context, key, action string, s *catalog.Stream) error {
-			if asked++; key != "AKIAIOSFODNN7EXAMPLE" || action != playback.ActionHLS || s.Name != "cam" {
-				t.Errorf("asked for %s, %s, %s", key, action, s.Name)
+		o.Permit = func(_ context.Context, s *playback.Session, action string, stream *catalog.Stream) error {
+			if asked++; s.AccessKeyID != "AKIAIOSFODNN7EXAMPLE" || action != playback.ActionHLS || stream.Name != "cam" || s.Remote != from || !s.Secure {
+				t.Errorf("asked for %s from %v, %s, %s", s.AccessKeyID, s.Remote, action, stream.Name)
 			}
 			if !allowed {
 				return errors.New("no")
@@ -71,7 +73,7 @@ func TestRevocation(t *testing.T) {
 			return nil
 		}
 	})
-	uri := playback.MasterPlaylist + "?SessionToken=" + p.mustOpen(playback.Request{Expires: 3600})
+	uri := playback.MasterPlaylist + "?SessionToken=" + p.mustOpen(playback.Request{Expires: 3600, Remote: from, Secure: true})
 	for range 5 {
 		p.text(uri)
 	}

@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -52,7 +53,9 @@ const (
 // Session is all that the resources of a session depend on.
 type Session struct {
 	Stream        sluice.StreamID
-	AccessKeyID   string // whose call opened it
+	AccessKeyID   string     // whose call opened it
+	Remote        netip.Addr // from where it was opened; policies may ask
+	Secure        bool       // over https
 	Protocol      Protocol
 	Mode          Mode
 	Clock         sluice.Clock
@@ -109,7 +112,7 @@ func (s *Session) appendBinary(b []byte) ([]byte, error) {
 	b = append(b, id...)
 	b = append(b, byte(s.Protocol)<<6|byte(s.Mode)<<4|byte(s.Clock)<<3|byte(s.Container)<<2|byte(s.Discontinuity))
 	flags := byte(0)
-	for i, on := range []bool{s.ShowTimes, s.ShowNumbers, s.SkipUnknown, s.LowLatency, s.Overlap, s.OneHeader} {
+	for i, on := range []bool{s.ShowTimes, s.ShowNumbers, s.SkipUnknown, s.LowLatency, s.Overlap, s.OneHeader, s.Secure, s.Remote.IsValid()} {
 		if on {
 			flags |= 1 << i
 		}
@@ -124,6 +127,10 @@ func (s *Session) appendBinary(b []byte) ([]byte, error) {
 		b = binary.AppendVarint(b, v)
 	}
 	b = binary.BigEndian.AppendUint64(b, s.Print)
+	if s.Remote.IsValid() {
+		at := s.Remote.WithZone("").AsSlice()
+		b = append(append(b, byte(len(at))), at...)
+	}
 	return append(b, s.AccessKeyID...), nil
 }
 
@@ -137,7 +144,8 @@ func (s *Session) unmarshalBinary(b []byte) error {
 	kinds, flags := b[16], b[17]
 	s.Protocol, s.Mode = Protocol(kinds>>6), Mode(kinds>>4&3)
 	s.Clock, s.Container, s.Discontinuity = sluice.Clock(kinds>>3&1), Container(kinds>>2&1), Discontinuity(kinds&3)
-	for i, to := range []*bool{&s.ShowTimes, &s.ShowNumbers, &s.SkipUnknown, &s.LowLatency, &s.Overlap, &s.OneHeader} {
+	remote := false
+	for i, to := range []*bool{&s.ShowTimes, &s.ShowNumbers, &s.SkipUnknown, &s.LowLatency, &s.Overlap, &s.OneHeader, &s.Secure, &remote} {
 		*to = flags&(1<<i) != 0
 	}
 	b = b[18:]
@@ -157,7 +165,18 @@ func (s *Session) unmarshalBinary(b []byte) error {
 	s.Lead, s.Frame, s.Target = time.Duration(v[7])*time.Millisecond, time.Duration(v[8])*time.Microsecond, time.Duration(v[9])*time.Millisecond
 	s.Skew = time.Duration(v[10]) * time.Millisecond
 	s.Print = binary.BigEndian.Uint64(b)
-	s.AccessKeyID = string(b[8:])
+	b = b[8:]
+	if remote {
+		if len(b) == 0 || len(b) <= int(b[0]) {
+			return errToken
+		}
+		var ok bool
+		if s.Remote, ok = netip.AddrFromSlice(b[1 : 1+b[0]]); !ok {
+			return errToken
+		}
+		b = b[1+b[0]:]
+	}
+	s.AccessKeyID = string(b)
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/sluicevideo/sluice/internal/api"
@@ -129,14 +130,18 @@ func (s *Server) openParts(ctx context.Context) (*parts, error) {
 	return p, nil
 }
 
-// permit is whether an access key may still use the playback sessions that it
-// opened.
-func (p *parts) permit(ctx context.Context, accessKeyID, action string, st *catalog.Stream) error {
-	id, ok := p.auth.Valid(ctx, accessKeyID)
+// permit is whether an access key may still use a playback session that it
+// opened: what policies say now of the call that opened it.
+func (p *parts) permit(ctx context.Context, session *playback.Session, action string, st *catalog.Stream) error {
+	id, ok := p.auth.Valid(ctx, session.AccessKeyID)
 	if !ok {
 		return errors.New("the access key is gone or inactive")
 	}
-	keys := make(map[string][]string, len(st.Tags))
+	keys := make(map[string][]string, len(st.Tags)+2)
+	keys["aws:SecureTransport"] = []string{strconv.FormatBool(session.Secure)}
+	if session.Remote.IsValid() {
+		keys["aws:SourceIp"] = []string{session.Remote.String()}
+	}
 	for k, v := range st.Tags {
 		keys["aws:ResourceTag/"+k] = []string{v}
 	}
