@@ -39,6 +39,7 @@ type fragment struct {
 	state      fragmentState
 	session    *session // that sends or sent it
 	attempts   int      // sessions that began to send it
+	refusals   int      // ERROR acknowledgements it got
 	wire       int64    // the Cluster timecode in that session
 	released   bool     // bytes were let go while an acknowledgement was still possible
 	buffering  bool

@@ -392,14 +392,14 @@ func (s *Stream) closeLocked(now time.Time, explicit bool) {
 	if d := o.end - o.start; d > 10*time.Second {
 		s.events.send(FragmentTooLong{d})
 	}
-	if o.state == queued && o.attempts == 0 {
+	if o.state == queued {
 		s.undeclareLocked(o)
 	}
 	s.spoolLocked(o)
 }
 
 // undeclareLocked takes tracks without a frame out of the header of a fragment
-// that has not been sent: the service refuses it otherwise (4011).
+// that is not on its way: the service refuses it otherwise (4011).
 func (s *Stream) undeclareLocked(o *fragment) {
 	for _, t := range o.header.tracks {
 		if k := s.track(t.Number); o.tracks&(1<<k.index) == 0 {

@@ -140,8 +140,9 @@ func (s *Stream) refusedLocked(ss *session, f *fragment, a sluice.Ack) {
 	s.events.send(StreamError{Err: ss.cause, Time: at})
 	s.log.Warn("error acknowledgement", "session", ss.id, "code", int(a.Code), "name", a.Code.String(), "fragment", at)
 	if f != nil {
+		f.refusals++
 		switch fate := fateOf(a.Code); {
-		case fate == fateSkip, fate == fateOnce && f.attempts > 1:
+		case fate == fateSkip, fate == fateOnce && f.refusals > 1:
 			s.loseLocked(f, DropRefused, ss.cause)
 		case a.Code == sluice.FramesMissingForTrack:
 			// The service counts what the header declares: send it as what it is.
@@ -276,6 +277,9 @@ func (s *Stream) takeBackLocked(ss *session, cause error) {
 			s.loseLocked(f, DropUnanswered, cause)
 		default:
 			f.state, f.session = queued, nil
+			if f.complete {
+				s.undeclareLocked(f)
+			}
 		}
 	}
 	ss.unacked, ss.cur, ss.pending = nil, nil, nil

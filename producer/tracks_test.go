@@ -179,6 +179,52 @@ func TestSilentTrack(t *testing.T) {
 	}
 }
 
+// Sound with a hole longer than fragments: those that were begun with it in the
+// header and have none are sent again without it, and none is lost.
+func TestHoleInATrack(t *testing.T) {
+	t.Parallel()
+	d := newDouble(t)
+	refused := make(chan struct{}, 100)
+	d.onComplete = func(_ *doubleSession, f *stored) verdict {
+		seen := map[uint64]bool{}
+		for _, fr := range f.frames {
+			seen[fr.track] = true
+		}
+		if len(seen) != len(f.header.Tracks) {
+			refused <- struct{}{}
+			return verdict{err: sluice.FramesMissingForTrack}
+		}
+		return verdict{}
+	}
+	r := newRecorder()
+	s := newStream(t, d.client(), producer.StreamInfo{Tracks: []sluice.Track{video(), audio()}, TrackWait: 10 * time.Second, OnEvent: r.handle})
+	hole := func(i int) bool { return i == 0 || i >= 125 }
+	putAV(t, s, 0, 25, hole)
+	// The sound that is behind the hole is there already: pictures do not wait.
+	f := producer.FrameAt(epoch.Add(4990*time.Millisecond), true, []byte("after the hole"))
+	f.Track = 2
+	if err := s.PutFrame(t.Context(), f); err != nil {
+		t.Fatal(err)
+	}
+	putAV(t, s, 25, 25, hole)
+	d.wait(func(all []stored) bool { return len(all) == 1 }) // the second has begun, declared as the first
+	putAV(t, s, 50, 5, hole)
+	select {
+	case <-refused: // and the third has begun, or is about to
+	case <-time.After(30 * time.Second):
+		t.Fatal("stuck: nothing was refused")
+	}
+	putAV(t, s, 55, 95, hole)
+	stop(t, s)
+	v, _ := byTrack(d.fragments())
+	if len(v) != 150 {
+		t.Errorf("%d pictures of 150", len(v))
+	}
+	if lost := dropped(r); len(lost) > 0 {
+		t.Errorf("dropped: %+v", lost)
+	}
+}
+
 func TestAudioOnly(t *testing.T) {
 	t.Parallel()
 	d := newDouble(t)

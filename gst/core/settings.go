@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"slices"
 	"time"
 
 	"github.com/sluicevideo/sluice/kvsapi"
@@ -9,6 +10,8 @@ import (
 
 // settings are the elements' properties, by their names.
 type settings struct {
+	Given []string `json:"given"` // properties that somebody set
+
 	StreamName string `json:"stream-name"`
 	UserAgent  string `json:"user-agent"`
 	Region     string `json:"aws-region"`
@@ -61,9 +64,8 @@ func (s settings) service() (kvsapi.Options, error) {
 	o := kvsapi.Options{Endpoint: s.Endpoint, CAFile: s.CAFile, UserAgent: s.UserAgent}
 	// A region that somebody set beats the environment's; the property's default
 	// does not.
-	const byDefault = "us-west-2"
 	o.Region = s.Region
-	if s.Region == byDefault && os.Getenv("AWS_REGION")+os.Getenv("AWS_DEFAULT_REGION") != "" {
+	if !slices.Contains(s.Given, "aws-region") && os.Getenv("AWS_REGION")+os.Getenv("AWS_DEFAULT_REGION") != "" {
 		o.Region = ""
 	}
 	if o.CAFile == "" {

@@ -64,12 +64,14 @@ void props_init(struct props *p, const struct prop *rows, guint n) {
   p->rows = rows;
   p->n = n;
   p->values = g_new0(GValue, n);
+  p->given = g_new0(gboolean, n);
   for (guint i = 0; i < n; i++) init_value(&p->values[i], &rows[i]);
 }
 
 void props_clear(struct props *p) {
   for (guint i = 0; i < p->n; i++) g_value_unset(&p->values[i]);
   g_free(p->values);
+  g_free(p->given);
   p->values = NULL;
   p->n = 0;
   g_mutex_clear(&p->lock);
@@ -78,6 +80,7 @@ void props_clear(struct props *p) {
 void props_set(struct props *p, guint id, const GValue *v) {
   g_mutex_lock(&p->lock);
   g_value_copy(v, &p->values[id - 1]);
+  p->given[id - 1] = TRUE;
   g_mutex_unlock(&p->lock);
 }
 
@@ -154,8 +157,15 @@ gchar *props_json(struct props *p) {
         break;
     }
   }
+  const char *separator = "";
+  g_string_append(out, ",\"given\":[");
+  for (guint i = 0; i < p->n; i++) {
+    if (!p->given[i]) continue;
+    g_string_append_printf(out, "%s\"%s\"", separator, p->rows[i].name);
+    separator = ",";
+  }
   g_mutex_unlock(&p->lock);
-  g_string_append_c(out, '}');
+  g_string_append(out, "]}");
   return g_string_free(out, FALSE);
 }
 

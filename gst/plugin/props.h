@@ -26,6 +26,7 @@ struct props {
   const struct prop *rows;
   guint n;
   GValue *values;
+  gboolean *given; /* somebody set it, if only to its default */
 };
 
 void props_install(GObjectClass *klass, const struct prop *rows, guint n);
@@ -34,7 +35,8 @@ void props_clear(struct props *p);
 void props_set(struct props *p, guint id, const GValue *v);
 void props_get(struct props *p, guint id, GValue *v);
 
-/* All values as a JSON object; structures become objects of strings. Freed with g_free. */
+/* All values as a JSON object; structures become objects of strings. "given" lists
+ * the names of what somebody set. Freed with g_free. */
 gchar *props_json(struct props *p);
 gboolean props_bool(struct props *p, const char *name);
 guint64 props_number(struct props *p, const char *name);

@@ -1,4 +1,4 @@
-/* A host program in C: host cycles | ack | fork. */
+/* A host program in C: host cycles | null | plays | fork | ack. */
 #include <gst/gst.h>
 #include <stdio.h>
 #include <string.h>
@@ -44,9 +44,54 @@ static void status(int n) {
 
 static GstElement *make(void) { return gst_parse_launch(VIDEO, NULL); }
 
+/* ended waits for EOS; FALSE for an error. */
+static gboolean ended(GstElement *p) {
+  GstBus *bus = gst_element_get_bus(p);
+  GstMessage *m = gst_bus_timed_pop_filtered(bus, GST_CLOCK_TIME_NONE, GST_MESSAGE_EOS | GST_MESSAGE_ERROR);
+  gboolean eos = GST_MESSAGE_TYPE(m) == GST_MESSAGE_EOS;
+  gst_message_unref(m);
+  gst_object_unref(bus);
+  return eos;
+}
+
 static void stop(GstElement *p) {
   gst_element_set_state(p, GST_STATE_NULL);
   gst_object_unref(p);
+}
+
+/* plays sends sound to its end, pauses on the way, and reads it back, twice; then
+ * it stops in the middle. No encoder: it is for tools that look at every access. */
+static int plays(void) {
+  for (int i = 0; i < 3; i++) {
+    GstElement *p = gst_parse_launch(
+        "audiotestsrc is-live=true name=a samplesperbuffer=160 ! audio/x-raw,rate=8000,channels=1 ! alawenc ! "
+        "kvssink name=k stream-name=plays stream-tags=\"stream-tags,a=b\" get-kvs-metrics=true stop-stream-timeout=60", NULL);
+    GstElement *k = gst_bin_get_by_name(GST_BIN(p), "k");
+    acks = 0;
+    g_signal_connect(k, "fragment-ack", G_CALLBACK(on_ack), NULL);
+    gst_element_set_state(p, GST_STATE_PLAYING);
+    while (g_atomic_int_get(&acks) < 3) g_usleep(20000);
+    gst_element_send_event(k, gst_event_new_custom(GST_EVENT_CUSTOM_DOWNSTREAM, gst_structure_new("kvs-add-metadata", "name", G_TYPE_STRING, "n", "value", G_TYPE_STRING, "v", NULL)));
+    gst_element_send_event(k, gst_event_new_custom(GST_EVENT_CUSTOM_DOWNSTREAM, gst_structure_new_empty("kvs-add-notification")));
+    gst_object_unref(k);
+    gst_element_set_state(p, GST_STATE_PAUSED);
+    g_usleep(50000);
+    gst_element_set_state(p, GST_STATE_PLAYING);
+    if (i < 2) {
+      gst_element_send_event(p, gst_event_new_eos());
+      if (!ended(p)) return 1;
+    }
+    stop(p);
+    if (i == 2) break;
+    p = gst_parse_launch("kvssrc stream-name=plays start-at=earliest stop-at=now ! alawdec ! fakesink", NULL);
+    gst_element_set_state(p, GST_STATE_PLAYING);
+    if (!ended(p)) return 1;
+    gst_element_seek_simple(p, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH, 0);
+    if (!ended(p)) return 1;
+    stop(p);
+  }
+  printf("played\n");
+  return 0;
 }
 
 int main(int argc, char **argv) {
@@ -73,6 +118,7 @@ int main(int argc, char **argv) {
     }
     return 0;
   }
+  if (strcmp(argv[1], "plays") == 0) return plays();
   GstElement *p = make();
   if (strcmp(argv[1], "fork") == 0) {
     pid_t child = fork();
