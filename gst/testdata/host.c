@@ -42,7 +42,14 @@ static void status(int n) {
   fclose(f);
 }
 
-static GstElement *make(void) { return gst_parse_launch(VIDEO, NULL); }
+static GstElement *launch(const char *text) {
+  GError *error = NULL;
+  GstElement *p = gst_parse_launch(text, &error);
+  if (p == NULL || error != NULL) g_error("%s", error->message);
+  return p;
+}
+
+static GstElement *make(void) { return launch(VIDEO); }
 
 /* ended waits for EOS; FALSE for an error. */
 static gboolean ended(GstElement *p) {
@@ -63,9 +70,9 @@ static void stop(GstElement *p) {
  * it stops in the middle. No encoder: it is for tools that look at every access. */
 static int plays(void) {
   for (int i = 0; i < 3; i++) {
-    GstElement *p = gst_parse_launch(
+    GstElement *p = launch(
         "audiotestsrc is-live=true name=a samplesperbuffer=160 ! audio/x-raw,rate=8000,channels=1 ! alawenc ! "
-        "kvssink name=k stream-name=plays stream-tags=\"stream-tags,a=b\" get-kvs-metrics=true stop-stream-timeout=60", NULL);
+        "kvssink name=k stream-name=plays stream-tags=\"stream-tags,a=b\" get-kvs-metrics=true stop-stream-timeout=60");
     GstElement *k = gst_bin_get_by_name(GST_BIN(p), "k");
     acks = 0;
     g_signal_connect(k, "fragment-ack", G_CALLBACK(on_ack), NULL);
@@ -83,7 +90,7 @@ static int plays(void) {
     }
     stop(p);
     if (i == 2) break;
-    p = gst_parse_launch("kvssrc stream-name=plays start-at=earliest stop-at=now ! alawdec ! fakesink", NULL);
+    p = launch("kvssrc stream-name=plays start-at=earliest stop-at=now ! alawdec ! fakesink");
     gst_element_set_state(p, GST_STATE_PLAYING);
     if (!ended(p)) return 1;
     gst_element_seek_simple(p, GST_FORMAT_TIME, GST_SEEK_FLAG_FLUSH, 0);
@@ -116,9 +123,14 @@ int main(int argc, char **argv) {
       gst_object_unref(k);
       stop(p);
     }
+    gst_deinit();
     return 0;
   }
-  if (strcmp(argv[1], "plays") == 0) return plays();
+  if (strcmp(argv[1], "plays") == 0) {
+    int result = plays();
+    gst_deinit();
+    return result;
+  }
   GstElement *p = make();
   if (strcmp(argv[1], "fork") == 0) {
     pid_t child = fork();
