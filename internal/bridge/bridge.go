@@ -50,7 +50,7 @@ func New(o Options) (*Bridge, error) {
 	if err := o.Config.check(); err != nil {
 		return nil, err
 	}
-	b := &Bridge{opts: o, log: o.Logger, streams: map[string]*target{}}
+	b := &Bridge{opts: o, log: o.Logger, started: time.Now(), streams: map[string]*target{}}
 	for _, c := range o.Config.Cameras {
 		b.cameras = append(b.cameras, newCamera(b, c))
 	}
@@ -64,7 +64,6 @@ func New(o Options) (*Bridge, error) {
 // long as Config.Drain says. status, when not nil, serves the status page; Run
 // closes it.
 func (b *Bridge) Run(ctx context.Context, status net.Listener) error {
-	b.started = time.Now()
 	var wg sync.WaitGroup
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
