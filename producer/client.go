@@ -263,22 +263,7 @@ func (c *Client) makeRoom(ctx context.Context, s *Stream, n int64) error {
 	if n > c.store.limit {
 		return invalid(StatusStoreOutOfMemory, "a frame of %d bytes does not fit a content store of %d", n, c.store.limit)
 	}
-	s.mu.Lock()
-	wait := s.spoolWaitLocked()
-	s.mu.Unlock()
-	if wait != nil && !s.freeSpooled() {
-		// Media that goes to disk frees its memory in a moment.
-		t := time.NewTimer(spoolPatience)
-		defer t.Stop()
-		select {
-		case <-wait:
-			if s.freeSpooled() {
-				return nil
-			}
-		case <-t.C:
-		case <-ctx.Done():
-		}
-	} else if wait != nil {
+	if s.waitForSpool(ctx) {
 		return nil
 	}
 	if s.info.Type == Offline {
@@ -314,8 +299,37 @@ func (c *Client) makeRoom(ctx context.Context, s *Stream, n int64) error {
 	return invalid(StatusStoreOutOfMemory, "no room for a frame of %d bytes", n)
 }
 
-// spoolPatience bounds how long a frame waits for the disk when memory is full.
-const spoolPatience = time.Second
+// spoolPatience bounds how long a frame waits for the disk when memory is full: a
+// disk that is slow for a while is no reason to lose what a spool was asked for.
+const spoolPatience = 10 * time.Second
+
+// waitForSpool frees the memory of media that lies on disk, or is about to.
+func (s *Stream) waitForSpool(ctx context.Context) bool {
+	var patience <-chan time.Time
+	for {
+		s.mu.Lock()
+		wait := s.spoolWaitLocked()
+		s.mu.Unlock()
+		if s.freeSpooled() {
+			return true
+		}
+		if wait == nil {
+			return false
+		}
+		if patience == nil {
+			t := time.NewTimer(spoolPatience)
+			defer t.Stop()
+			patience = t.C
+		}
+		select {
+		case <-wait:
+		case <-patience:
+			return false
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
 
 // freeSpooled frees the memory of the oldest fragment that lies on disk too.
 func (s *Stream) freeSpooled() bool {

@@ -17,7 +17,8 @@ var errNoRoom = errors.New("no room in the content store")
 
 // PutFrame takes a frame into the stream. It does not wait for the network: in a
 // Realtime stream it returns at once and in the worst case pushes the oldest
-// fragment out; in an Offline stream it waits for room until ctx ends.
+// fragment out (with a Spool, once the disk has not kept up for 10 s); in an Offline
+// stream it waits for room until ctx ends.
 //
 // Times that no fragment can hold are repaired and reported, not refused. A frame
 // that cannot belong to any fragment (before the first key frame) is counted and
