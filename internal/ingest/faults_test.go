@@ -338,6 +338,7 @@ func TestFaultyClientsLeaveNothingBehind(t *testing.T) {
 		}
 		wg.Go(func() {
 			defer conn.Close()
+			defer context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })()
 			rnd := rand.New(rand.NewPCG(uint64(i), 9))
 			if i%3 == 0 { // a consumer that stops reading
 				text := `{"StreamName":"cam","StartSelector":{"StartSelectorType":"EARLIEST"}}`

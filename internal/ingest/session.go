@@ -190,11 +190,18 @@ func (p *put) watchSilence() {
 
 const (
 	// minRead is how much room a read gets at least; maxBlock how large the
-	// blocks of a fast session become. Blocks are never used again.
+	// blocks of a fast session become: they last for a sixteenth of a second.
+	// Blocks are never used again.
 	minRead  = 4 << 10
-	minBlock = 64 << 10
-	maxBlock = 512 << 10
+	minBlock = 32 << 10
+	maxBlock = 4 << 20
 )
+
+// faster reports whether a session that has brought so many bytes in that time
+// should have blocks larger than size.
+func faster(bytes int64, in time.Duration, size int) bool {
+	return size < maxBlock && bytes > int64(8*size) && float64(bytes) > 16*float64(size)*in.Seconds()
+}
 
 // read reads the body until the session ends, and says why.
 func (p *put) read(ctx context.Context) outcome {
@@ -213,8 +220,8 @@ func (p *put) read(ctx context.Context) outcome {
 	size := minBlock
 	for {
 		if cap(block)-len(block) < minRead {
-			if cap(block) == size && size < maxBlock && p.bytes > int64(8*size) && time.Since(p.began) < time.Second*time.Duration(1+p.bytes/(4<<20)) {
-				size *= 2 // more than 4 MB/s
+			if faster(p.bytes, time.Since(p.began), size) {
+				size *= 2
 			}
 			block = make([]byte, 0, size)
 		}

@@ -25,6 +25,9 @@ import (
 // room for it. The holder must not depend on anybody who waits for memory: it is
 // chosen for the oldest that waits, and is the lowest-numbered of that one's
 // stream that is still arriving, for a stream decides its fragments in order.
+//
+// What sessions hold beside their fragments counts too, but only against what is
+// cached: with many sessions the tails are shorter, and nobody waits for it.
 type budget struct {
 	age atomic.Uint64 // given out at each Begin, so in number order within a stream
 
@@ -33,6 +36,8 @@ type budget struct {
 	reserve  int64
 	used     int64 // all that is held, cached included
 	cached   int64
+	joined   int   // sessions
+	beside   int64 // what they hold beside fragments, as far as it counts
 	holder   *charge
 	waiting  []*waiter // oldest charge first
 	volatile list.List // of *frag: cached, of streams without retention
@@ -59,6 +64,20 @@ type waiter struct {
 // reserveSlack covers what a fragment holds beside its bytes: the frame index
 // and the leading bytes, twice.
 const reserveSlack = 2 * (maxFrames*entryCost + 2<<20)
+
+// sessionCost is what a session holds beside its fragments: the block that is
+// being filled, buffers of its connection, two stacks.
+const sessionCost = 96 << 10
+
+// sessions says that n sessions more are there.
+func (b *budget) sessions(n int) {
+	b.mu.Lock()
+	b.joined += n
+	b.beside = min(int64(b.joined)*sessionCost, b.total/4)
+	victims := b.squeezeLocked()
+	b.mu.Unlock()
+	dropAll(victims)
+}
 
 // entryCost is what a frame's index entry holds, in bytes.
 const entryCost = 48
@@ -183,7 +202,7 @@ func (b *budget) serveLocked() (victims []*frag) {
 // squeezeLocked takes cached fragments out until the pool is no longer
 // overdrawn. The caller drops them when it has let go of the mutex.
 func (b *budget) squeezeLocked() (victims []*frag) {
-	for b.used > b.total {
+	for b.used+b.beside > b.total {
 		l := &b.volatile
 		if l.Len() == 0 {
 			l = &b.durable

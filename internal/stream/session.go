@@ -40,6 +40,7 @@ type Session struct {
 	cur       *frag
 	fragments int64 // complete ones, and their bytes
 	bytes     int64
+	frames    int // of the last one
 	yielding  bool
 	cause     error // set before ctx ends
 	left      bool
@@ -90,6 +91,7 @@ func (r *Registry) Join(ctx context.Context, ref sluice.StreamRef, info SessionI
 		r.leave()
 		return nil, notActive()
 	}
+	r.budget.sessions(1)
 	if r.isClosing() {
 		// Close may have asked the sessions to yield before this one was among
 		// them.
@@ -285,6 +287,7 @@ func (s *Session) Leave(cause error) {
 		}
 	}
 	o.mu.Unlock()
+	o.r.budget.sessions(-1)
 	s.end(context.Canceled)
 	if f != nil {
 		o.abort(f, cause)
@@ -334,10 +337,10 @@ func (o *Open) Append(ctx context.Context, elements []byte, frames []fragment.En
 		}
 	}
 	if len(frames) > 0 && f.frames == nil {
-		f.frames = frames[:len(frames):len(frames)]
-	} else {
-		f.frames = append(f.frames, frames...)
+		// As many as the fragment before had: then nothing is moved as it grows.
+		f.frames = make([]fragment.Entry, 0, max(len(frames), min(s.frames, 256)))
 	}
+	f.frames = append(f.frames, frames...)
 	f.addLocked(elements)
 	if f.shown {
 		st.wakeLocked()
@@ -416,6 +419,7 @@ func (o *Open) Commit(ctx context.Context) *Ticket {
 	f.s.cur = nil
 	f.s.fragments++
 	f.s.bytes += f.size
+	f.s.frames = len(f.frames)
 	st.activity.complete(f)
 	st.wakeLocked()
 	f.s.settledLocked()

@@ -105,7 +105,7 @@ func (v *Volume) write(g []*Write, sync bool) error {
 		return err
 	}
 	defer h.release()
-	out := newWriter(h.file, g[0].Offset)
+	out := newWriter(h.file, g[0].Offset, f.End-g[0].Offset)
 	for _, w := range g {
 		if err = out.record(w); err != nil {
 			break
@@ -142,18 +142,26 @@ func (v *Volume) sunk(g []*Write, err error) error {
 }
 
 // stageSize is how much is written at once: enough that the number of writes
-// does not matter, little enough for Options.Writers of them.
-const stageSize = 1 << 20
+// does not matter, little enough for Options.Writers of them. One file that gets
+// much more is written in larger steps, of which the disk has several in hand.
+const (
+	stageSize = 1 << 20
+	largeSize = 4 << 20
+)
 
 // staging lends aligned buffers. What goes through them is sealed, or plain to
 // read by design, so they are shared.
-var staging = sync.Pool{New: func() any { b := fsys.Aligned(stageSize); return &b }}
+var (
+	staging = sync.Pool{New: func() any { b := fsys.Aligned(stageSize); return &b }}
+	large   = sync.Pool{New: func() any { b := fsys.Aligned(largeSize); return &b }}
+)
 
 // writer gathers headers, sealed pieces and padding into aligned memory and
 // writes whole blocks of it. While one buffer is being written the next is
 // filled.
 type writer struct {
 	file fsys.File
+	pool *sync.Pool
 	at   int64 // where the bytes of buf go
 	buf  *[]byte
 	n    int    // bytes in buf
@@ -163,8 +171,12 @@ type writer struct {
 	done  chan error
 }
 
-func newWriter(f fsys.File, at int64) *writer {
-	return &writer{file: f, at: at, buf: staging.Get().(*[]byte)}
+func newWriter(f fsys.File, at, size int64) *writer {
+	pool := &staging
+	if size >= 2*largeSize {
+		pool = &large
+	}
+	return &writer{file: f, pool: pool, at: at, buf: pool.Get().(*[]byte)}
 }
 
 // record adds a record. Its checksums are made here, side by side with other
@@ -214,7 +226,7 @@ func (o *writer) swap() error {
 	full, at := (*o.buf)[:o.n], o.at
 	o.at, o.n = o.at+int64(o.n), 0
 	if o.other == nil {
-		o.other = staging.Get().(*[]byte)
+		o.other = o.pool.Get().(*[]byte)
 	}
 	o.buf, o.other = o.other, o.buf
 	o.done = make(chan error, 1)
@@ -241,9 +253,9 @@ func (o *writer) finish() (at int64, err error) {
 	if err = o.wait(); err == nil && o.n > 0 {
 		_, err = o.file.WriteAt((*o.buf)[:o.n], o.at)
 	}
-	staging.Put(o.buf)
+	o.pool.Put(o.buf)
 	if o.other != nil {
-		staging.Put(o.other)
+		o.pool.Put(o.other)
 	}
 	return o.at, err
 }
