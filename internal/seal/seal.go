@@ -29,6 +29,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"runtime"
+	"sync"
 
 	"github.com/sluicevideo/sluice"
 )
@@ -181,23 +183,44 @@ func SealInto(out []byte, key *[32]byte, aad AAD, plain ...[]byte) ([]byte, erro
 	if err != nil {
 		return nil, err
 	}
-	dst := out[SaltSize:]
+	workers := 1
+	if size >= parallelSize {
+		workers = min(runtime.GOMAXPROCS(0), maxWorkers)
+	}
+	var wg sync.WaitGroup
+	each := (chunks + int64(workers) - 1) / int64(workers)
+	for from := each; from < chunks; from += each {
+		wg.Go(func() { s.seal(out[SaltSize:], plain, size, from, min(from+each, chunks)) })
+	}
+	s.seal(out[SaltSize:], plain, size, 0, each)
+	wg.Wait()
+	return out, nil
+}
+
+const (
+	// parallelSize is from where on a record is sealed on several processors: one
+	// alone would keep the camera waiting for milliseconds.
+	parallelSize = 2 << 20
+	maxWorkers   = 4
+)
+
+// seal makes the chunks from up to, and without, to in their places in dst.
+func (s sealer) seal(dst []byte, plain [][]byte, size, from, to int64) {
 	rest := pieces{left: plain}
-	for i := range chunks {
-		n := int(min(size, ChunkSize))
-		size -= int64(n)
+	rest.skip(int(from * ChunkSize))
+	for i := from; i < to; i++ {
+		n := int(min(size-i*ChunkSize, ChunkSize))
+		place := dst[i*sealedSize:][:n]
 		nonce := s.nonce(i)
 		src := rest.whole(n)
 		if src == nil {
 			// The chunk spans pieces: gather it where its encrypted form goes and
 			// encrypt in place.
-			src = dst[:n]
+			src = place
 			rest.copy(src)
 		}
-		s.gcm.Seal(dst[:0], nonce[:], src, s.aad)
-		dst = dst[n+tagSize:]
+		s.gcm.Seal(place[:0:n+tagSize], nonce[:], src, s.aad)
 	}
-	return out, nil
 }
 
 // pieces reads the plain text's pieces one after the other.
@@ -210,6 +233,15 @@ type pieces struct {
 func (p *pieces) skipEmpty() {
 	for len(p.left) > 0 && p.off == len(p.left[0]) {
 		p.left, p.off = p.left[1:], 0
+	}
+}
+
+// skip passes over n bytes.
+func (p *pieces) skip(n int) {
+	for n > 0 {
+		p.skipEmpty()
+		k := min(n, len(p.left[0])-p.off)
+		p.off, n = p.off+k, n-k
 	}
 }
 

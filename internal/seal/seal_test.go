@@ -37,7 +37,8 @@ func cut(r *rand.Rand, b []byte) [][]byte {
 }
 
 // sizes are those around the borders of chunks.
-var sizes = []int{0, 1, 15, 4096, seal.ChunkSize - 1, seal.ChunkSize, seal.ChunkSize + 1, 2 * seal.ChunkSize, 3*seal.ChunkSize + 777}
+var sizes = []int{0, 1, 15, 4096, seal.ChunkSize - 1, seal.ChunkSize, seal.ChunkSize + 1, 2 * seal.ChunkSize, 3*seal.ChunkSize + 777,
+	8 * seal.ChunkSize, 8*seal.ChunkSize + 1, 19*seal.ChunkSize + 777}
 
 func TestRoundTrip(t *testing.T) {
 	t.Parallel()
