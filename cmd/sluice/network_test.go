@@ -239,7 +239,7 @@ func (p *process) debug(path string) string {
 	c := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := c.Get(state.Debug + path)
 	if err != nil {
-		p.t.Fatal(err)
+		p.t.Fatalf("%v\n%s", err, p.log.tail())
 	}
 	defer resp.Body.Close()
 	b, err := io.ReadAll(resp.Body)

@@ -21,21 +21,16 @@ var (
 // TestOverload: fifty cameras send fragments nearly as large as they may be, as
 // fast as they can, to a server whose memory holds five. All is taken in: they
 // wait, one fragment after the other gets through, and the process stays small.
-// With SLUICE_LONG the fragments are of 45 MB and the memory is 256 MiB.
 func TestOverload(t *testing.T) {
 	if testing.Short() {
 		t.Skip("go test -short")
 	}
-	const cameras = 50
-	each, most, budget, frame := 3, int64(2<<20), int64(10<<20), 300<<10
-	if os.Getenv("SLUICE_LONG") != "" {
-		each, most, budget, frame = 1, 50_000_000, 256<<20, 7_500_000
-	}
+	const cameras, each, most, budget = 50, 3, 2 << 20, 10 << 20
 	p := start(t, filepath.Join(t.TempDir(), "data"), "--limit-fragment-bytes="+fmt.Sprint(most), "--memory="+fmt.Sprint(budget))
 	c := p.client()
 	var writers []*writer
 	for i := range cameras {
-		w := newWriter(fmt.Sprintf("cam-%d", i), sluicetest.Camera{Seed: uint64(i), Frames: 6, Size: frame, Every: 100 * time.Millisecond})
+		w := newWriter(fmt.Sprintf("cam-%d", i), sluicetest.Camera{Seed: uint64(i), Frames: 6, Size: 300 << 10, Every: 100 * time.Millisecond})
 		w.most = each
 		create(t, c, w.stream.Name)
 		writers = append(writers, w)
@@ -92,7 +87,7 @@ func TestOverload(t *testing.T) {
 	if linux {
 		peak := number(t, peakMemory, status()) << 10
 		t.Logf("%d cameras, %d MiB in fragments of %.1f MB, budget %d MiB: resident %d MiB before, at most %d MiB; up to %d sessions waited",
-			cameras, bytes>>20, float64(bytes)/float64(cameras*each)/1e6, budget>>20, before>>20, peak>>20, waiting)
+			cameras, bytes>>20, float64(bytes)/cameras/each/1e6, budget>>20, before>>20, peak>>20, waiting)
 		if peak > before+budget+200<<20 {
 			t.Errorf("resident memory rose from %d to %d bytes with a budget of %d", before, peak, budget)
 		}

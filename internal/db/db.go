@@ -52,6 +52,7 @@ type DB struct {
 	read  *sql.DB
 	mu    sync.Mutex // one write transaction at a time: SQLite has one writer, and waiting here is fair
 	path  string
+	lost  int64 // see Lost
 }
 
 // Open opens or creates the file.
@@ -59,7 +60,8 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	if o.Readers == 0 {
 		o.Readers = 4
 	}
-	if o.VFS == "" {
+	onMachine := o.VFS == ""
+	if onMachine {
 		o.VFS = unmapped()
 	}
 	dsn := func(readOnly bool) string {
@@ -97,8 +99,15 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 		return "file:" + (&url.URL{Path: o.Path}).EscapedPath() + "?" + q.Encode()
 	}
 	var begin []func(*sqlite3.Conn) error
+	lost := int64(-1)
 	if !o.ReadOnly {
 		begin = append(begin, addChecksums)
+		if onMachine {
+			var err error
+			if lost, err = damagedLog(o.Path); err != nil {
+				return nil, fmt.Errorf("database %s: %w", o.Path, err)
+			}
+		}
 	}
 	write, err := driver.Open(dsn(false), begin...)
 	if err != nil {
@@ -106,7 +115,7 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 	}
 	write.SetMaxOpenConns(1)
 	write.SetMaxIdleConns(1)
-	d := &DB{write: write, read: write, path: o.Path}
+	d := &DB{write: write, read: write, path: o.Path, lost: lost}
 	if err := write.PingContext(ctx); err != nil {
 		write.Close()
 		return nil, fmt.Errorf("database %s: %w", o.Path, err)
@@ -135,6 +144,12 @@ func Open(ctx context.Context, o Options) (*DB, error) {
 
 // Path is the database's file.
 func (d *DB) Path() string { return d.path }
+
+// Lost reports that commits which were durable are missing, because the
+// write-ahead log was damaged before it was opened, and where in it that begins.
+func (d *DB) Lost() (file string, offset int64, lost bool) {
+	return d.path + "-wal", d.lost, d.lost >= 0
+}
 
 // ErrNewer says that the file was written by a newer Sluice.
 var ErrNewer = errors.New("written by a newer version of Sluice")

@@ -207,3 +207,73 @@ func readRows(t *testing.T, path string) (n int, err error) {
 	}
 	return n, rows.Err()
 }
+
+// A bit that flips in a write-ahead log takes commits with it that were durable.
+// That is noticed when the log is opened; a last commit that was half written, as
+// by a power cut, is none of it.
+func TestADamagedLogIsNoticed(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	d := open(t, filepath.Join(dir, "x.db"), db.Options{ManualCheckpoint: true})
+	if _, err := d.Migrate(t.Context(), "a", steps); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Scrub(t.Context()); err != nil { // the log begins anew
+		t.Fatal(err)
+	}
+	const commits = 12
+	var ends []int64
+	for k := range commits {
+		err := d.Update(t.Context(), func(tx *sql.Tx) error {
+			_, err := tx.Exec(`INSERT INTO a (k, v) VALUES (?, ?)`, k, strings.Repeat("v", 9000))
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		about, err := os.Stat(d.Path() + "-wal")
+		if err != nil {
+			t.Fatal(err)
+		}
+		ends = append(ends, about.Size())
+	}
+	main, err := os.ReadFile(d.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	wal, err := os.ReadFile(d.Path() + "-wal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Close()
+	for n, c := range []struct {
+		name   string
+		change func(wal []byte) []byte
+		rows   int
+		lost   bool
+	}{
+		{"whole", func(b []byte) []byte { return b }, commits, false},
+		{"a bit in the header", func(b []byte) []byte { b[9] ^= 4; return b }, 0, true},
+		{"a bit in the first commit", func(b []byte) []byte { b[500] ^= 1; return b }, 0, true},
+		{"a bit in the middle", func(b []byte) []byte { b[ends[5]+100] ^= 64; return b }, 6, true},
+		{"a bit in a frame's salt", func(b []byte) []byte { b[ends[5]+10] ^= 64; return b }, 6, true},
+		{"a bit in the last but one", func(b []byte) []byte { b[ends[9]+5000] ^= 1; return b }, 10, true},
+		{"the last half written", func(b []byte) []byte { return b[:ends[10]+3000] }, 11, false},
+		{"the last in part", func(b []byte) []byte { copy(b[ends[10]+4000:], bytes.Repeat([]byte{0xaa}, 1000)); return b }, 11, false},
+	} {
+		name := filepath.Join(dir, fmt.Sprint("damaged", n, ".db"))
+		if err := errors.Join(os.WriteFile(name, main, 0o600), os.WriteFile(name+"-wal", c.change(bytes.Clone(wal)), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		d := open(t, name, db.Options{})
+		file, at, lost := d.Lost()
+		var rows int
+		if err := d.View().QueryRowContext(t.Context(), `SELECT COUNT(*) FROM a`).Scan(&rows); err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if rows != c.rows || lost != c.lost || lost && (file != name+"-wal" || at > ends[c.rows]) {
+			t.Errorf("%s: %d rows, want %d; lost %v at %d of %s", c.name, rows, c.rows, lost, at, file)
+		}
+		d.Close()
+	}
+}

@@ -51,6 +51,7 @@ func (s *Server) openParts(ctx context.Context) (*parts, error) {
 		return nil, err
 	}
 	s.closers = append(s.closers, p.catalogs.Close)
+	s.tellLost(p.catalogs, "the last changes of streams, keys and users may be missing; compare with a backup")
 
 	root, err := s.rootKey(ctx, p.catalogs)
 	if err != nil {
@@ -83,6 +84,7 @@ func (s *Server) openParts(ctx context.Context) (*parts, error) {
 		return nil, err
 	}
 	s.closers = append(s.closers, index.Close)
+	s.tellLost(index, "fragments may not be listed although they are there: stop the server and run sluice reindex")
 	if p.store, err = store.Open(ctx, store.Options{
 		Dir: s.dir.File(datadir.MediaDir), Index: index, Logger: s.log,
 		OnCommitted: func(c store.Committed) {
@@ -128,6 +130,13 @@ func (s *Server) openParts(ctx context.Context) (*parts, error) {
 		Fallback: console.Handler(console.Info{Region: s.cfg.Region, Account: s.cfg.Account, Version: s.o.Version}),
 	})
 	return p, nil
+}
+
+// tellLost says what a damaged write-ahead log of a database means.
+func (s *Server) tellLost(d *db.DB, what string) {
+	if file, offset, lost := d.Lost(); lost {
+		s.log.Error("a write-ahead log was damaged on the disk: "+what, "file", file, "offset", offset)
+	}
 }
 
 // permit is whether an access key may still use a playback session that it
