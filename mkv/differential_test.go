@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync"
@@ -257,13 +258,18 @@ func intraOnly(t sluice.Track) bool {
 	return t.Type == sluice.TrackAudio || t.CodecID == "V_MJPEG"
 }
 
-// ourPackets demuxes in, both ways of feeding at once, and re-emits it.
+// ourPackets demuxes in: all at once and byte by byte, which must report the same
+// events, and of these it makes the file again.
 func ourPackets(t *testing.T, in []byte, askCodec bool) (map[uint64][]packet, []sluice.Track) {
 	t.Helper()
 	for _, o := range modes {
-		events, err := collect(in, 1000, true, o)
+		events, err := collect(in, len(in), true, o)
 		if !errors.Is(err, io.EOF) {
 			t.Fatal(err)
+		}
+		slowly, err := collect(in, 1, true, o)
+		if !errors.Is(err, io.EOF) || !reflect.DeepEqual(slowly, events) {
+			t.Errorf("byte by byte: other events, %v", err)
 		}
 		if !bytes.Equal(emit(events), in) {
 			t.Error("the events are not the file")
