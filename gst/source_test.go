@@ -167,6 +167,29 @@ func TestSourceLiveOverRestart(t *testing.T) {
 	}
 }
 
+// From a time that has passed on into what is live, over the seam: each frame once,
+// with its distance in time.
+func TestSourceFollowsFromAPastTime(t *testing.T) {
+	t.Parallel()
+	srv := sluicetest.Start(t)
+	sink := talk(t, srv, "outage", "past")
+	sink.say("frames")
+	sink.until(`"frames"`, 1)
+	arrived(t, srv, "past", 2)
+	reader := talk(t, srv, "follow", "past", "start-at=-10m")
+	reader.until(`"buffer"`, 30)
+	sink.say("frames")
+	sink.until(`"frames"`, 1)
+	put := sink.end()
+	m := stored(t, srv, "past")
+	once(t, m.frames, count(t, put, "video_0"))
+	last := fmt.Sprintf("%x", md5.Sum(m.frames[len(m.frames)-1].data))
+	if !strings.Contains(reader.text.String(), last) {
+		reader.until(last, 1)
+	}
+	equal(t, buffers(reader.end(), "video_0"), m.frames, m.frames[0].pts)
+}
+
 // A player: in time with the clock.
 func TestSourcePlays(t *testing.T) {
 	t.Parallel()

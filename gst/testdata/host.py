@@ -236,6 +236,33 @@ def deadline():
     stop(p)
 
 
+# Plays with properties of its own until all the messages that are wanted came.
+def messages():
+    p = pipeline(VIDEO + sys.argv[3])
+    want = set(sys.argv[4].split(","))
+    play(p)
+    while want:
+        got = wait(p, 60, "error", *want)
+        if got is None or got == "error":
+            break
+        want.discard(got)
+    stop(p)
+
+
+# The same as fast as it goes.
+def fast():
+    global VIDEO
+    VIDEO = VIDEO.replace("is-live=true", "")
+    messages()
+
+
+# The same with pictures that no encoder makes smaller.
+def large():
+    global VIDEO
+    VIDEO = VIDEO.replace("videotestsrc", "videotestsrc pattern=snow").replace("speed-preset=ultrafast", "speed-preset=ultrafast pass=quant quantizer=0")
+    messages()
+
+
 def absent():
     p = pipeline(VIDEO)
     play(p)
@@ -405,6 +432,6 @@ def sourcecycles():
 
 {
     "failing": lambda: failing("true"), "tolerant": lambda: failing("false"),
-    **{f.__name__: f for f in (signals, events, pause, pausefile, flush, gap, caps, eos, deadline, absent, latepad, cycles, selfstop, outage, soak, readall, seek, follow, sourcecycles)},
+    **{f.__name__: f for f in (signals, events, pause, pausefile, flush, gap, caps, eos, deadline, messages, fast, large, absent, latepad, cycles, selfstop, outage, soak, readall, seek, follow, sourcecycles)},
 }[sys.argv[1]]()
 say("over")
