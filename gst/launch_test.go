@@ -260,6 +260,24 @@ func TestFileStartTime(t *testing.T) {
 	}
 }
 
+// The buffers have times since the epoch already: they are taken as they are.
+func TestUseOriginalPTS(t *testing.T) {
+	t.Parallel()
+	need(t)
+	srv := sluicetest.Start(t)
+	launch(t, srv, `audiotestsrc num-buffers=150 samplesperbuffer=160 timestamp-offset=1700000000000000000 ! audio/x-raw,rate=8000,channels=1 ! alawenc !
+		kvssink stream-name=original use-original-pts=true streaming-type=offline`)
+	m := stored(t, srv, "original")
+	for i, f := range m.frames {
+		if want := time.Unix(1700000000, 0).Add(time.Duration(i) * 20 * time.Millisecond); !f.pts.Equal(want) {
+			t.Fatalf("packet %d is of %v, want %v", i, f.pts, want)
+		}
+	}
+	if len(m.frames) != 150 {
+		t.Errorf("%d packets, want 150", len(m.frames))
+	}
+}
+
 // Without -e, Ctrl-C goes straight to NULL: it still ends in a moment.
 func TestCtrlCWithoutEOS(t *testing.T) {
 	t.Parallel()
