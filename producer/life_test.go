@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"github.com/sluicevideo/sluice"
+	"github.com/sluicevideo/sluice/internal/sluicetest"
+	"github.com/sluicevideo/sluice/kvsapi"
 	"github.com/sluicevideo/sluice/producer"
 )
 
@@ -137,5 +140,47 @@ func TestNoRestart(t *testing.T) {
 	}
 	if d.session(2) != nil {
 		t.Error("a second session")
+	}
+}
+
+// A request in the background says when it is answered, and ends when it is closed.
+func TestPutMediaInTheBackground(t *testing.T) {
+	t.Parallel()
+	d := newDouble(t)
+	d.exists = true
+	c, err := kvsapi.New(t.Context(), d.options().Service)
+	if err != nil {
+		t.Fatal(err)
+	}
+	media, in := io.Pipe()
+	acks := make(chan sluice.Ack, 100)
+	u, err := producer.StartPutMedia(t.Context(), producer.PutMediaInput{
+		Client: c, Stream: sluice.StreamRef{Name: "cam"}, Media: media, Start: epoch, OnAck: func(a sluice.Ack) { acks <- a },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	camera := sluicetest.Camera{Seed: 1}
+	go func() {
+		_, _ = in.Write(camera.Header())
+		for i := range 3 {
+			_, _ = in.Write(camera.Fragment(i, epoch.Add(time.Duration(i)*time.Second).UnixMilli()))
+		}
+	}()
+	for n := 0; n < 2; {
+		select {
+		case a := <-acks:
+			if a.Event == sluice.AckPersisted {
+				n++
+			}
+		case <-time.After(90 * time.Second):
+			t.Fatal("stuck: no acknowledgements")
+		}
+	}
+	_ = u.Close() // the third fragment has not ended
+	in.Close()
+	sum, err := u.Wait()
+	if err == nil || sum.Persisted != 2 || sum.Bytes == 0 {
+		t.Errorf("%+v, %v", sum, err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -233,5 +234,57 @@ func TestRefusedCredentialsAreFetchedAgain(t *testing.T) {
 				t.Errorf("%+v", e)
 			}
 		})
+	}
+}
+
+// Profiles of the shared files: keys that stand in them, and a process that makes
+// others before they expire.
+func TestProfiles(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name, text string) string {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, []byte(text), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	script := file("keys.sh", `#!/bin/sh
+n=$(cat `+dir+`/n 2>/dev/null || echo 0)
+n=$((n + 1))
+echo $n >`+dir+`/n
+printf '{"Version":1,"AccessKeyId":"PROC%s","SecretAccessKey":"secret","SessionToken":"t","Expiration":"%s"}' $n "$(date -u -d '+2 seconds' +%Y-%m-%dT%H:%M:%SZ)"
+`)
+	if err := exec.Command(script).Run(); err != nil {
+		t.Skip("needs a shell and GNU date: ", err)
+	}
+	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", file("credentials", "[default]\naws_access_key_id = DEFAULT\naws_secret_access_key = s\n[cam]\naws_access_key_id = CAM\naws_secret_access_key = s\n"))
+	t.Setenv("AWS_ACCESS_KEY_ID", "")
+	t.Setenv("AWS_CONFIG_FILE", file("config", "[profile proc]\ncredential_process = "+script+"\n"))
+	for profile, prefix := range map[string]string{"default": "DEFAULT", "cam": "CAM", "proc": "PROC"} {
+		d := newDouble(t)
+		keys := keysSeen(d)
+		s := newStream(t, d.client(func(o *producer.Options) {
+			o.Service.Credentials, o.Service.Getenv, o.Service.Profile = nil, nil, profile
+			o.SessionLife = 300 * time.Millisecond
+		}), producer.StreamInfo{})
+		n := 0
+		for different := 0; different == 0 || profile == "proc" && different < 3; {
+			put(t, s, n, 25, 25)
+			n += 25
+			d.wait(func(all []stored) bool { return len(all) >= n/25-1 })
+			time.Sleep(20 * time.Millisecond) // credentials live by the clock
+			k := keys()
+			slices.Sort(k)
+			different = len(slices.Compact(k))
+		}
+		stop(t, s)
+		for _, key := range keys() {
+			if !strings.HasPrefix(key, prefix) {
+				t.Errorf("profile %s: the key %s", profile, key)
+			}
+		}
+		if got := payloads(d.fragments()); !slices.Equal(got, want(0, n)) {
+			t.Errorf("profile %s: %d frames of %d", profile, len(got), n)
+		}
 	}
 }
