@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -109,6 +111,20 @@ func TestConsole(t *testing.T) {
 		"url": s.Endpoint, "key": s.Credentials.AccessKeyID, "secret": s.Credentials.SecretAccessKey, "shots": shots, "temp": t.TempDir(), "markup": markup,
 	}
 	settings["nobodyKey"], settings["nobodySecret"], _ = strings.Cut(nobody(t, s), ":")
+	// Where a script makes the sessions of the server expire, and many streams.
+	helper := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		if text := r.URL.Query().Get("later"); text != "" {
+			d, err := time.ParseDuration(text)
+			if err != nil {
+				t.Error(err)
+			}
+			s.Later(d)
+		} else {
+			manyStreams(t, s, 120)
+		}
+	}))
+	t.Cleanup(helper.Close)
+	settings["helper"] = helper.URL
 	b, err := json.Marshal(settings)
 	if err != nil {
 		t.Fatal(err)
@@ -126,7 +142,7 @@ func TestConsole(t *testing.T) {
 // well.
 func browse(t *testing.T, script, settings, end string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 6*time.Minute) // only to notice that it is stuck
+	ctx, cancel := context.WithTimeout(t.Context(), 15*time.Minute) // only to notice that it is stuck
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "node", script)
 	cmd.Dir = "console"

@@ -8,7 +8,7 @@ import { fileURLToPath } from "node:url";
 import { strict as assert } from "node:assert";
 import { chromium } from "playwright-core";
 
-const { url, key, secret, nobodyKey, nobodySecret } = JSON.parse(process.env.SLUICE_CONSOLE);
+const { url, key, secret, nobodyKey, nobodySecret, helper } = JSON.parse(process.env.SLUICE_CONSOLE);
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
 
 const pages = { "/": readFileSync(here("../../examples/hls-player/index.html"), "utf8") };
@@ -27,7 +27,7 @@ const browser = await chromium.launch({
   ],
 });
 const context = await browser.newContext();
-context.setDefaultTimeout(30_000);
+context.setDefaultTimeout(90_000);
 await context.route("https://cdn.jsdelivr.net/npm/**", (route) => {
   const [, name, path] = /\/npm\/([a-z.-]+)@[\d.]+\/(.*)$/.exec(route.request().url());
   return route.fulfill({ path: here(`../browser/node_modules/${name}/${path}`) });
@@ -37,28 +37,44 @@ const problems = [];
 page.on("pageerror", (e) => problems.push(e.message));
 
 const plays = async (p, what) => {
-  await p.waitForFunction(() => document.querySelector("video")?.currentTime > 0.5).catch(async (e) => {
+  await p.waitForFunction(() => document.querySelector("video")?.currentTime > 0.5, undefined, { timeout: 90_000 }).catch(async (e) => {
     throw new Error(`${what} does not play: ${await p.locator("body").innerText()} ${e.message}`);
   });
   console.log(`${what} plays`);
 };
 
+const says = async (p, text, what) => {
+  await p.getByText(text).first().waitFor().catch(async (e) => {
+    throw new Error(`${what} does not say "${text}": ${await p.locator("body").innerText()} ${e.message}`);
+  });
+  console.log(`${what} says so`);
+};
+/** expires lets the sessions of the server end while work looks on. */
+const expires = async (work) => {
+  await fetch(`${helper}/?later=13h`);
+  await work();
+  await fetch(`${helper}/?later=0s`);
+};
+const over = "The session is over";
+const lacks = "lacks the stream's codec, hvc1";
+const decodes265 = async (p) => p.evaluate(() => MediaSource.isTypeSupported('video/mp4; codecs="hvc1.1.6.L93.B0"'));
+
 for (const player of ["hls.js", "video.js", "Shaka"]) {
   const open = async (fields) => {
     await page.goto("about:blank");
     await page.goto(`${origin}/#${new URLSearchParams({ player, endpoint: url, stream: "demo-camera", key, secret, ...fields })}`);
+    await page.getByRole("button", { name: "Play", exact: true }).click();
   };
   await open({});
-  await page.getByRole("button", { name: "Play", exact: true }).click();
   await plays(page, `example page, ${player}`);
-  // A session that is over answers as one whose token is not the server's.
-  await page.evaluate(([p, u]) => play(p, u), [player, `${url}/hls/v1/getHLSMasterPlaylist.m3u8?SessionToken=over`]);
-  await page.getByText("The session is over").waitFor().catch(async (e) => {
-    throw new Error(`${player}: ${await page.locator("body").innerText()} ${e.message}`);
-  });
+  await expires(() => says(page, over, `example page, ${player}, an expired session`));
   await open({ key: nobodyKey, secret: nobodySecret });
-  await page.getByRole("button", { name: "Play", exact: true }).click();
-  await page.getByText("AccessDeniedException").waitFor();
+  await says(page, "AccessDeniedException", `example page, ${player}, without permission`);
+  await open({ stream: "g711" });
+  await says(page, "G.711", `example page, ${player}, G.711`);
+  await open({ stream: "h265" });
+  if (await decodes265(page)) await plays(page, `example page, ${player}, H.265`);
+  else await says(page, lacks, `example page, ${player}, H.265`);
 }
 await page.goto(`${origin}/#${new URLSearchParams({ endpoint: url, stream: "demo-camera", key, secret: secret + "x" })}`);
 await page.reload();
@@ -70,13 +86,43 @@ await console_.goto(url + "/console/#/try-it/demo-camera");
 await console_.getByLabel("Access key ID").fill(key);
 await console_.getByLabel("Secret access key").fill(secret);
 await console_.getByRole("button", { name: "Sign in" }).click();
-await console_.getByText("getHLSMasterPlaylist").first().waitFor();
-for (const [i, player] of ["hls.js", "video.js", "Shaka"].entries()) {
-  await console_.getByRole("tab", { name: player, exact: true }).click();
-  pages[`/${i}`] = await console_.locator("pre.code", { hasText: "<video" }).filter({ visible: true }).innerText();
+const snippets = ["hls.js", "video.js", "Shaka"];
+/** tryIt opens the page of a stream and serves its snippets, /0 to /2, from another origin. */
+const tryIt = async (stream) => {
+  await console_.evaluate((s) => void (location.hash = `/try-it/${s}`), stream);
+  await console_.waitForFunction((s) => document.querySelector("input")?.value === s, stream);
+  await console_.locator("pre.code", { hasText: "getHLSMasterPlaylist" }).first().waitFor({ state: "attached" });
+  for (const [i, player] of snippets.entries()) {
+    await console_.getByRole("tab", { name: player, exact: true }).click();
+    pages[`/${i}`] = await console_.locator("pre.code", { hasText: "<video" }).filter({ visible: true }).innerText();
+  }
+};
+await tryIt("demo-camera");
+for (const [i, player] of snippets.entries()) {
   await page.goto(`${origin}/${i}`);
   await plays(page, `snippet for ${player}`);
+  await expires(() => says(page, over, `snippet for ${player}, an expired session`));
 }
+await tryIt("g711");
+await console_.getByText("Without sound: browsers don't play G.711 A-law. The picture plays.").waitFor();
+for (const [i, player] of snippets.entries()) {
+  await page.goto(`${origin}/${i}`);
+  await plays(page, `snippet for ${player}, G.711`);
+  await says(page, "Without sound: browsers don't play G.711 A-law.", `snippet for ${player}, G.711`);
+}
+await tryIt("h265");
+for (const [i, player] of snippets.entries()) {
+  await page.goto(`${origin}/${i}`);
+  if (await decodes265(page)) await plays(page, `snippet for ${player}, H.265`);
+  else await says(page, "This browser does not play the stream's codec, hvc1", `snippet for ${player}, H.265`);
+}
+// Who may not play the stream is told so.
+const nobody = await context.newPage();
+await nobody.goto(url + "/console/#/try-it/demo-camera");
+await nobody.getByLabel("Access key ID").fill(nobodyKey);
+await nobody.getByLabel("Secret access key").fill(nobodySecret);
+await nobody.getByRole("button", { name: "Sign in" }).click();
+await says(nobody, "is not authorized to perform: kinesisvideo:GetHLSStreamingSessionURL", "Try it, without permission");
 assert.deepEqual(problems, []);
 await browser.close();
 server.close();

@@ -110,7 +110,7 @@ func (s *Server) openParts(ctx context.Context) (*parts, error) {
 	archive := playback.FromRegistry(p.registry, p.catalog)
 	if p.playback, err = playback.New(playback.Options{
 		Source: archive, Key: root.Derive("playback"), Limits: p.limits, Logger: s.log,
-		LowLatency: s.cfg.HLSLowLatency, Permit: p.permit,
+		LowLatency: s.cfg.HLSLowLatency, Permit: p.permit, Now: s.o.Now,
 	}); err != nil {
 		return nil, err
 	}

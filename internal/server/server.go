@@ -45,6 +45,9 @@ type Options struct {
 	// Hangup asks for the settings to be read again, with Reload.
 	Hangup <-chan os.Signal
 	Reload func() (*config.Loaded, error)
+	// Now is the clock of playback sessions; nil: time.Now. A test that wants to see
+	// one expire moves it.
+	Now func() time.Time
 }
 
 // Server is a running set of parts. New opens them, Run serves until its context

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -32,9 +33,10 @@ type Server struct {
 	Data        string // the data directory
 	Credentials aws.Credentials
 
-	t    testing.TB
-	args []string
-	stop func() error
+	t     testing.TB
+	args  []string
+	stop  func() error
+	later atomic.Int64 // see Later
 }
 
 // Start runs a server with settings as 'sluice server' takes them, for example
@@ -71,6 +73,7 @@ func (s *Server) start() {
 	level.Set(cfg.LogLevel)
 	srv, err := server.New(s.t.Context(), server.Options{
 		Config: cfg, Version: "test", Level: level,
+		Now:    func() time.Time { return time.Now().Add(time.Duration(s.later.Load())) },
 		Logger: slog.New(slog.NewTextHandler(&output{t: s.t}, &slog.HandlerOptions{Level: level})),
 	})
 	if err != nil {
@@ -112,6 +115,10 @@ func (s *Server) Stop() {
 		s.t.Errorf("server: %v", err)
 	}
 }
+
+// Later puts the clock of playback sessions ahead by d from now on, so that a
+// session expires before the eyes of who plays it.
+func (s *Server) Later(d time.Duration) { s.later.Store(int64(d)) }
 
 // Restart stops the server and starts another on the same data. Ports and with
 // them Endpoint change, unless --listen was given.

@@ -5,7 +5,7 @@ import Spinner from "@cloudscape-design/components/spinner";
 import TopNavigation from "@cloudscape-design/components/top-navigation";
 import { Mode, applyMode } from "@cloudscape-design/global-styles";
 import { Suspense, lazy, useCallback, useEffect, useState } from "react";
-import { ApiError, type Keys, type ServerInfo, exchangeCode, serverInfo } from "./api/client";
+import { type Keys, type ServerInfo, exchangeCode, serverInfo } from "./api/client";
 import { useDark, useRoute } from "./hooks";
 import { SignIn } from "./pages/sign-in";
 import { type Session, SessionContext, openSession, storeKeys, storedKeys } from "./session";
@@ -142,7 +142,7 @@ function Frame({ session, dark, setDark }: { session: Session; dark: boolean; se
             ) : page === "user" && name ? (
               <User key={name} name={name} go={go} />
             ) : page === "try-it" ? (
-              <TryIt stream={name} />
+              <TryIt key={name} stream={name} />
             ) : (
               <Streams go={go} />
             )}
@@ -151,12 +151,4 @@ function Frame({ session, dark, setDark }: { session: Session; dark: boolean; se
       />
     </>
   );
-}
-
-export function errorText(e: Error): string {
-  if (e instanceof ApiError) {
-    const id = e.requestId ? ` (request ${e.requestId})` : "";
-    return `${e.message}${e.help ? " " + e.help : ""}${id}`;
-  }
-  return e.message;
 }

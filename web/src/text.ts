@@ -1,3 +1,5 @@
+import { ApiError } from "./api/client";
+
 // Numbers and times as people read them.
 export const bytes = (n: number) => {
   const units = ["B", "kB", "MB", "GB", "TB", "PB"];
@@ -31,3 +33,12 @@ export const duration = (ms: number) => {
 };
 
 export const hours = (h: number) => (h === 0 ? "not kept" : h % 24 === 0 && h > 24 ? `${h / 24} days` : `${h} hours`);
+
+/** errorText is what a person reads of an error. */
+export function errorText(e: Error): string {
+  if (e instanceof ApiError) {
+    const id = e.requestId ? ` (request ${e.requestId})` : "";
+    return `${e.message}${e.help ? " " + e.help : ""}${id}`;
+  }
+  return e.message;
+}

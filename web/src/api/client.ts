@@ -22,6 +22,8 @@ export class ApiError extends Error {
     message: string,
     readonly status: number,
     readonly requestId: string,
+    /** more is where the docs answer this error: a page of this server. */
+    readonly more?: string,
   ) {
     super(message);
   }
@@ -30,7 +32,7 @@ export class ApiError extends Error {
     return this.code === "AccessDeniedException" || this.code === "AccessDenied" || this.code === "NotAuthorizedException";
   }
 
-  /** help is where the docs answer this error. */
+  /** help says what to do about it, where that can be said in a line. */
   get help(): string | undefined {
     switch (this.code) {
       case "InvalidSignatureException":
@@ -154,7 +156,8 @@ async function readError(answer: Response): Promise<ApiError> {
       message = text;
     }
   }
-  return new ApiError(code || `HTTP ${answer.status}`, message || answer.statusText, answer.status, requestId);
+  const more = /^<(\/console\/docs\/[\w.]+#[\w-]+)>; rel="help"$/.exec(answer.headers.get("link") ?? "")?.[1];
+  return new ApiError(code || `HTTP ${answer.status}`, message || answer.statusText, answer.status, requestId, more);
 }
 
 /** serverInfo is what the page needs before anybody signs in. */

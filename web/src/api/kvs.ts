@@ -54,6 +54,7 @@ export interface Activity {
   FragmentsPerSecond: number;
   ProducerLagMilliseconds: number;
   Tracks: TrackInfo[];
+  Acks: { Time: number; EventType: string; FragmentNumber?: string; ErrorId?: number }[]; // newest first
   Errors: { Time: number; ErrorId: number; ErrorCode: string; FragmentNumber?: string; Detail: string }[];
   MemoryBytes: number;
 }
@@ -63,13 +64,15 @@ export type By = "SERVER_TIMESTAMP" | "PRODUCER_TIMESTAMP";
 export class KVS {
   constructor(readonly client: Client) {}
 
-  list(prefix: string, token?: string, max = 100, signal?: AbortSignal) {
+  /** list gives a page of streams by the beginnings of their name and of a tag, as key=value. */
+  list(prefix: string, tag: string, token?: string, max = 100, signal?: AbortSignal) {
     return this.client.json<{ StreamInfoList: StreamInfo[]; NextToken?: string | null }>(
       "/listStreams",
       {
         MaxResults: max,
         NextToken: token,
         StreamNameCondition: prefix ? { ComparisonOperator: "BEGINS_WITH", ComparisonValue: prefix } : undefined,
+        TagCondition: tag ? { ComparisonOperator: "BEGINS_WITH", ComparisonValue: tag } : undefined,
       },
       signal,
     );

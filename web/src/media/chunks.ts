@@ -38,6 +38,7 @@ export class ChunkReader {
   private cluster = 0;
   private track = { number: 0, type: 0, codecID: "", codecPrivate: new Uint8Array(0) };
   private tagName = "";
+  private told = 0; // when on was last called
 
   constructor(private readonly on: (c: Chunk) => void) {}
 
@@ -52,6 +53,8 @@ export class ChunkReader {
       at += used;
     }
     this.buf = joined.slice(at);
+    // It grows with every frame; those who look need that a few times a second.
+    if (this.chunk.producer && !this.chunk.complete && performance.now() - this.told > 300) this.tell();
     if (this.buf.length > 64 << 20) throw new Error("an element over 64 MB");
   }
 
@@ -133,14 +136,14 @@ export class ChunkReader {
         break;
       case "AWS_KINESISVIDEO_PRODUCER_TIMESTAMP":
         c.producer = Math.round(Number(value) * 1000);
-        this.on({ ...c });
+        this.tell();
         break;
       case "AWS_KINESISVIDEO_MILLIS_BEHIND_NOW":
         c.behind = Number(value);
         break;
       case "AWS_KINESISVIDEO_CONTINUATION_TOKEN":
         c.complete = true;
-        this.on({ ...c });
+        this.tell();
         break;
       case "AWS_KINESISVIDEO_ERROR_CODE":
       case "AWS_KINESISVIDEO_EXCEPTION_ERROR_CODE":
@@ -153,7 +156,12 @@ export class ChunkReader {
 
   /** end says that no more bytes come, or that the next chunk begins. */
   end() {
-    if (this.chunk.number) this.on({ ...this.chunk });
+    if (this.chunk.number) this.tell();
+  }
+
+  private tell() {
+    this.told = performance.now();
+    this.on({ ...this.chunk });
   }
 }
 

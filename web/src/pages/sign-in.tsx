@@ -1,4 +1,3 @@
-import Alert from "@cloudscape-design/components/alert";
 import Box from "@cloudscape-design/components/box";
 import Button from "@cloudscape-design/components/button";
 import Checkbox from "@cloudscape-design/components/checkbox";
@@ -10,7 +9,7 @@ import Input from "@cloudscape-design/components/input";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import { useState } from "react";
 import type { Keys } from "../api/client";
-import { errorText } from "../app";
+import { Problem } from "../parts/problem";
 
 export function SignIn({ problem, onSignIn }: { problem?: Error; onSignIn: (keys: Keys, keep: boolean) => Promise<void> }) {
   const [id, setId] = useState("");
@@ -51,9 +50,7 @@ export function SignIn({ problem, onSignIn }: { problem?: Error; onSignIn: (keys
           <Container>
             <SpaceBetween size="l">
               {error && (
-                <Alert type="error" header="Not signed in">
-                  {errorText(error)}
-                </Alert>
+                <Problem header="Not signed in" error={error} />
               )}
               <FormField label="Access key ID">
                 <Input value={id} onChange={(e) => setId(e.detail.value)} autoComplete="username" spellcheck={false} autoFocus />

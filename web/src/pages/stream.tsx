@@ -1,4 +1,3 @@
-import Alert from "@cloudscape-design/components/alert";
 import Badge from "@cloudscape-design/components/badge";
 import Box from "@cloudscape-design/components/box";
 import Button from "@cloudscape-design/components/button";
@@ -12,9 +11,9 @@ import SegmentedControl from "@cloudscape-design/components/segmented-control";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import Spinner from "@cloudscape-design/components/spinner";
 import Tabs from "@cloudscape-design/components/tabs";
-import { useEffect, useState } from "react";
+import { memo, useCallback, useEffect, useRef, useState } from "react";
 import type { Activity, By, StreamInfo } from "../api/kvs";
-import { errorText } from "../app";
+import { Problem } from "../parts/problem";
 import { useEvery, useLoad, useMay } from "../hooks";
 import { DeleteStream } from "../parts/delete-stream";
 import { Fragments } from "../parts/fragments";
@@ -33,15 +32,13 @@ export default function Stream({ name, tab, go }: { name: string; tab?: string; 
   const info = useLoad((signal) => kvs.describe(name, signal), [name]);
   const activity = useLoad((signal) => kvs.activity(name, signal), [name]);
   const [deleting, setDeleting] = useState(false);
-  useEvery(2000, activity.reload);
+  useEvery(tab === "fragments" ? 1000 : 2000, activity.reload); // acknowledgements are shown there
   const mayDelete = useMay("kinesisvideo:DeleteStream", info.value?.StreamARN ?? "");
 
   if (info.error && !info.value) {
     return (
       <ContentLayout header={<Header variant="h1">{name}</Header>}>
-        <Alert type="error" header="This stream can't be shown">
-          {errorText(info.error)}
-        </Alert>
+        <Problem header="This stream can't be shown" error={info.error} />
       </ContentLayout>
     );
   }
@@ -75,11 +72,11 @@ export default function Stream({ name, tab, go }: { name: string; tab?: string; 
         ariaLabel="Views of the stream"
         tabs={[
           { id: "watch", label: "Watch", content: <WatchTab stream={s} activity={a} blind={!!activity.error} /> },
-          { id: "fragments", label: "Fragments", content: <Fragments stream={name} /> },
+          { id: "fragments", label: "Fragments", content: <Fragments stream={name} arn={s.StreamARN} activity={a} /> },
           {
             id: "troubleshoot",
             label: wrong ? `Troubleshoot (${wrong})` : "Troubleshoot",
-            content: a ? <Troubleshoot stream={s} activity={a} /> : activity.error ? <Alert type="error">{errorText(activity.error)}</Alert> : <Spinner />,
+            content: a ? <Troubleshoot stream={s} activity={a} /> : activity.error ? <Problem error={activity.error} /> : <Spinner />,
           },
           { id: "settings", label: "Settings", content: <Settings stream={s} onChanged={info.reload} /> },
         ]}
@@ -131,6 +128,7 @@ function WatchTab({ stream, activity, blind }: { stream: StreamInfo; activity?: 
     setView((v) => endingNow(v.to - v.from));
   });
 
+  const video = activity?.Tracks.find((t) => t.Type === "video");
   const pick = (ms: number) => {
     setSeek(ms);
     if (!watch.live && watch.by === by && ms >= watch.from.getTime() && ms <= watch.to.getTime()) return;
@@ -140,6 +138,11 @@ function WatchTab({ stream, activity, blind }: { stream: StreamInfo; activity?: 
     else setWatch({ live: false, by, from: new Date(ms - 2000), to: new Date(to) });
     setPosition(ms);
   };
+  const ended = useRef(() => {});
+  ended.current = () => {
+    if (!watch.live && !watch.range) pick(watch.to.getTime()); // there is more by now
+  };
+  const onEnd = useCallback(() => ended.current(), []);
   return (
     <SpaceBetween size="m">
       <Player
@@ -147,10 +150,9 @@ function WatchTab({ stream, activity, blind }: { stream: StreamInfo; activity?: 
         watch={watch}
         onTime={setPosition}
         seek={seek}
+        codec={video && (video.Codec || video.CodecID)}
         wait={!watch.live || blind ? undefined : activity ? whyWait(stream, activity) : "Loading…"}
-        onEnd={() => {
-          if (!watch.live && !watch.range) pick(watch.to.getTime()); // there is more by now
-        }}
+        onEnd={onEnd}
       />
       <Container
         header={
@@ -183,6 +185,7 @@ function WatchTab({ stream, activity, blind }: { stream: StreamInfo; activity?: 
                     { id: "60", text: "1 h" },
                     { id: "1440", text: "1 day" },
                     { id: "10080", text: "1 week" },
+                    ...(stream.DataRetentionInHours > 192 ? [{ id: "43200", text: "30 days" }] : []),
                   ]}
                 />
                 <input
@@ -239,6 +242,7 @@ function WatchTab({ stream, activity, blind }: { stream: StreamInfo; activity?: 
         {selection && (
           <RangeActions
             stream={stream.StreamName}
+            arn={stream.StreamARN}
             by={by}
             range={selection}
             onPlay={() => setWatch({ live: false, by, from: new Date(selection.from), to: new Date(selection.to), range: true })}
@@ -252,7 +256,7 @@ function WatchTab({ stream, activity, blind }: { stream: StreamInfo; activity?: 
   );
 }
 
-function Facts({ stream, activity: a }: { stream: StreamInfo; activity?: Activity }) {
+const Facts = memo(function Facts({ stream, activity: a }: { stream: StreamInfo; activity?: Activity }) {
   const video = a?.Tracks.find((t) => t.Type === "video");
   const audio = a?.Tracks.find((t) => t.Type === "audio");
   return (
@@ -295,7 +299,7 @@ function Facts({ stream, activity: a }: { stream: StreamInfo; activity?: Activit
       </ColumnLayout>
     </Container>
   );
-}
+});
 
 function Settings({ stream, onChanged }: { stream: StreamInfo; onChanged: () => void }) {
   const mayRetain = useMay("kinesisvideo:UpdateDataRetention", stream.StreamARN);

@@ -1,16 +1,16 @@
-import Alert from "@cloudscape-design/components/alert";
 import Badge from "@cloudscape-design/components/badge";
 import Box from "@cloudscape-design/components/box";
 import Button from "@cloudscape-design/components/button";
 import Header from "@cloudscape-design/components/header";
 import Link from "@cloudscape-design/components/link";
+import Pagination from "@cloudscape-design/components/pagination";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import StatusIndicator from "@cloudscape-design/components/status-indicator";
 import Table from "@cloudscape-design/components/table";
 import TextFilter from "@cloudscape-design/components/text-filter";
 import { useCallback, useEffect, useRef, useState } from "react";
 import { type Activity, type StreamInfo } from "../api/kvs";
-import { errorText } from "../app";
+import { Problem } from "../parts/problem";
 import { useEvery, useMay } from "../hooks";
 import { CreateStream } from "../parts/create-stream";
 import { DeleteStream } from "../parts/delete-stream";
@@ -18,13 +18,20 @@ import { Thumbnail } from "../parts/thumbnail";
 import { useSession } from "../session";
 import { ago, bits, day, hours } from "../text";
 
+interface Page {
+  items: StreamInfo[];
+  next?: string; // token of the page after it
+}
+
+const pageSize = 50;
+
 /** The list of streams: a page at a time, and nothing is asked about a row that is off screen. */
 export default function Streams({ go }: { go: (path: string) => void }) {
   const { kvs } = useSession();
   const [prefix, setPrefix] = useState("");
   const [tag, setTag] = useState("");
-  const [items, setItems] = useState<StreamInfo[]>([]);
-  const [next, setNext] = useState<string>();
+  const [pages, setPages] = useState<Page[]>([]);
+  const [at, setAt] = useState(0); // the page that is shown
   const [loading, setLoading] = useState(true);
   const [error, setError] = useState<Error>();
   const [creating, setCreating] = useState(false);
@@ -33,25 +40,43 @@ export default function Streams({ go }: { go: (path: string) => void }) {
   useState(() => details.clear()); // what other pages, or another user, have changed meanwhile
   const mayCreate = useMay("kinesisvideo:CreateStream", "*");
 
+  const mayDelete = useMay("kinesisvideo:DeleteStream", selected[0]?.StreamARN ?? "*");
+  const turn = useRef<AbortController>(undefined);
+
+  /** load shows the page after those that are known, or the first one. */
   const load = useCallback(
-    async (token?: string) => {
+    async (known: Page[]) => {
+      turn.current?.abort();
+      const abort = (turn.current = new AbortController());
       setLoading(true);
       try {
-        const r = await kvs.list(prefix, token, 50);
-        setItems((old) => (token ? [...old, ...r.StreamInfoList] : r.StreamInfoList));
-        setNext(r.NextToken ?? undefined);
+        // A page of a tag may come short although there is more.
+        const page: Page = { items: [], next: known.at(-1)?.next };
+        do {
+          const r = await kvs.list(prefix, tag, page.next, pageSize - page.items.length, abort.signal);
+          page.items.push(...r.StreamInfoList);
+          page.next = r.NextToken ?? undefined;
+        } while (page.next && page.items.length < pageSize);
+        setPages([...known, page]);
+        setAt(known.length);
+        setSelected([]);
         setError(undefined);
       } catch (e) {
+        if (abort.signal.aborted) return;
         setError(e as Error);
+        setPages([]);
       }
       setLoading(false);
     },
-    [kvs, prefix],
+    [kvs, prefix, tag],
   );
   useEffect(() => {
-    const id = setTimeout(() => void load(), 200); // while somebody types
+    const id = setTimeout(() => void load([]), prefix || tag ? 200 : 0); // while somebody types
     return () => clearTimeout(id);
   }, [load]);
+  const items = pages[at]?.items ?? [];
+  const more = !!pages.at(-1)?.next;
+  const known = pages.reduce((n, p) => n + p.items.length, 0);
 
   return (
     <>
@@ -68,11 +93,11 @@ export default function Streams({ go }: { go: (path: string) => void }) {
         header={
           <Header
             variant="h1"
-            counter={items.length ? `(${items.length}${next ? "+" : ""})` : undefined}
+            counter={known ? `(${known}${more ? "+" : ""})` : undefined}
             actions={
               <SpaceBetween direction="horizontal" size="xs">
-                <Button iconName="refresh" ariaLabel="Refresh" onClick={() => void load()} />
-                <Button disabled={!selected[0]} onClick={() => setDeleting(selected[0])}>
+                <Button iconName="refresh" ariaLabel="Refresh" onClick={() => void load([])} />
+                <Button disabled={!selected[0] || !!mayDelete} disabledReason={mayDelete ?? "Choose a stream first."} onClick={() => setDeleting(selected[0])}>
                   Delete
                 </Button>
                 <Button variant="primary" disabled={!!mayCreate} disabledReason={mayCreate} onClick={() => setCreating(true)}>
@@ -94,37 +119,54 @@ export default function Streams({ go }: { go: (path: string) => void }) {
             />
             <TextFilter
               filteringText={tag}
-              filteringPlaceholder="Tag, as key or key=value"
-              filteringAriaLabel="Tag, as key or key=value"
+              filteringPlaceholder="Tag, as key=value"
+              filteringAriaLabel="Tag begins with, as key=value"
               onChange={(e) => setTag(e.detail.filteringText)}
             />
           </SpaceBetween>
         }
         empty={
           error ? (
-            <Alert type="error">{errorText(error)}</Alert>
+            <Problem error={error} />
           ) : (
             <Box textAlign="center" color="inherit" padding="l">
               <SpaceBetween size="m">
-                <b>{prefix ? `No stream begins with “${prefix}”` : "No streams yet"}</b>
-                {!prefix && <Box variant="p">Create one here, or let a producer create it when it first connects.</Box>}
-                <Button disabled={!!mayCreate} onClick={() => setCreating(true)}>
-                  Create stream
-                </Button>
+                <b>
+                  {prefix || tag
+                    ? [prefix && `No stream begins with “${prefix}”`, tag && `no stream has a tag “${tag}”`].filter(Boolean).join(", or ").replace(/^n/, "N")
+                    : "No streams yet"}
+                </b>
+                {prefix || tag ? (
+                  <Button
+                    onClick={() => {
+                      setPrefix("");
+                      setTag("");
+                    }}
+                  >
+                    Show all
+                  </Button>
+                ) : (
+                  <>
+                    <Box variant="p">Create one here, or let a producer create it when it first connects.</Box>
+                    <Button disabled={!!mayCreate} disabledReason={mayCreate} onClick={() => setCreating(true)}>
+                      Create stream
+                    </Button>
+                  </>
+                )}
               </SpaceBetween>
             </Box>
           )
         }
         columnDefinitions={[
-          { id: "thumb", header: "Picture", width: 130, cell: (s) => <Row stream={s} show="picture" tag={tag} /> },
+          { id: "thumb", header: "Picture", width: 130, cell: (s) => <Row stream={s} show="picture" /> },
           {
             id: "name",
             header: "Name",
             isRowHeader: true,
             cell: (s) => <Link href={`#/stream/${encodeURIComponent(s.StreamName)}`}>{s.StreamName}</Link>,
           },
-          { id: "live", header: "Live", cell: (s) => <Row stream={s} show="live" tag={tag} /> },
-          { id: "last", header: "Last fragment", cell: (s) => <Row stream={s} show="last" tag={tag} /> },
+          { id: "live", header: "Live", cell: (s) => <Row stream={s} show="live" /> },
+          { id: "last", header: "Last fragment", cell: (s) => <Row stream={s} show="last" /> },
           {
             id: "status",
             header: "Status",
@@ -134,13 +176,22 @@ export default function Streams({ go }: { go: (path: string) => void }) {
           { id: "retention", header: "Kept", cell: (s) => hours(s.DataRetentionInHours) },
           { id: "tags", header: "Tags", cell: (s) => <Row stream={s} show="tags" tag={tag} /> },
         ]}
-        footer={
-          next && (
-            <Box textAlign="center">
-              <Button loading={loading} onClick={() => void load(next)}>
-                Show more
-              </Button>
-            </Box>
+        pagination={
+          (pages.length > 1 || more) && (
+            <Pagination
+              currentPageIndex={at + 1}
+              pagesCount={pages.length}
+              openEnd={more}
+              disabled={loading}
+              ariaLabels={{ nextPageLabel: "Next page", previousPageLabel: "Previous page", paginationLabel: "Pages of streams", pageLabel: (n) => `Page ${n}` }}
+              onChange={(e) => {
+                const to = e.detail.currentPageIndex - 1;
+                if (to < pages.length) setAt(to);
+              }}
+              onNextPageClick={(e) => {
+                if (!e.detail.requestedPageAvailable) void load(pages);
+              }}
+            />
           )
         }
       />
@@ -158,7 +209,7 @@ export default function Streams({ go }: { go: (path: string) => void }) {
           onClose={(deleted) => {
             setDeleting(undefined);
             setSelected([]);
-            if (deleted) void load();
+            if (deleted) void load([]);
           }}
         />
       )}
@@ -169,7 +220,7 @@ export default function Streams({ go }: { go: (path: string) => void }) {
 // What a row shows beyond the list is fetched once it can be seen, and shared by its cells.
 const details = new Map<string, { activity?: Activity; tags?: Record<string, string>; at: number; waiting?: Promise<void> }>();
 
-function Row({ stream, show, tag }: { stream: StreamInfo; show: "picture" | "live" | "last" | "tags"; tag: string }) {
+function Row({ stream, show, tag = "" }: { stream: StreamInfo; show: "picture" | "live" | "last" | "tags"; tag?: string }) {
   const { kvs } = useSession();
   const ref = useRef<HTMLDivElement>(null);
   const [visible, setVisible] = useState(false);
@@ -229,15 +280,16 @@ function Row({ stream, show, tag }: { stream: StreamInfo; show: "picture" | "liv
       break;
     case "tags": {
       const all = Object.entries(d?.tags ?? {});
-      const hit = tag ? all.some(([k, v]) => (tag.includes("=") ? `${k}=${v}`.startsWith(tag) : k.startsWith(tag))) : true;
+      const hit = ([k, v]: [string, string]) => tag !== "" && `${k}=${v}`.startsWith(tag);
+      all.sort((x, y) => Number(hit(y)) - Number(hit(x))); // what was searched for comes first
       content = (
         <SpaceBetween direction="horizontal" size="xxs">
           {all.slice(0, 4).map(([k, v]) => (
             <span key={k} className="nowrap">
-              <Badge color={tag && hit ? "blue" : "grey"}>{v ? `${k}=${v}` : k}</Badge>
+              <Badge color={hit([k, v]) ? "blue" : "grey"}>{v ? `${k}=${v}` : k}</Badge>
             </span>
           ))}
-          {tag && !hit && <Box color="text-status-inactive">no such tag</Box>}
+          {all.length > 4 && <Box color="text-body-secondary">and {all.length - 4} more</Box>}
         </SpaceBetween>
       );
     }

@@ -8,29 +8,45 @@ import Input from "@cloudscape-design/components/input";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import Tabs from "@cloudscape-design/components/tabs";
 import { useState } from "react";
-import { errorText } from "../app";
+import { Problem } from "../parts/problem";
 import { useLoad } from "../hooks";
 import { Code } from "../parts/code";
 import { useSession } from "../session";
 
-// Whole pages: saved as a file and opened, they play. The players come from where
-// their projects publish them; the console itself loads nothing from there.
-const page = (head: string, body: string) => `<!doctype html>
+// Whole pages: saved as a file and opened, they play, and say so when they don't.
+// The players come from where their projects publish them; the console itself
+// loads nothing from there.
+const page = (head: string, note: string, body: string) => `<!doctype html>
 <meta charset="utf-8">
 ${head}
 ${body}
+<p id="status">${note}</p>
 `;
+const failed = (url: string) => `const url = "${url}";
+  const failed = async (what) => {
+    // The playlist itself tells why.
+    const answer = await fetch(url);
+    const codecs = /CODECS="([^"]*)"/.exec(await answer.text())?.[1].split(",") ?? [];
+    const lacks = codecs.filter((c) => !MediaSource.isTypeSupported('video/mp4; codecs="' + c + '"'));
+    document.getElementById("status").textContent =
+      answer.status === 403 ? "The session is over, or its user may no longer play the stream. Ask for a new URL."
+      : lacks.length > 0 ? "This browser does not play the stream's codec, " + lacks + "."
+      : "It does not play: " + what;
+  };`;
 const players = [
   {
     id: "hls",
     label: "hls.js",
-    page: (url: string) =>
+    page: (url: string, note: string) =>
       page(
         `<script src="https://cdn.jsdelivr.net/npm/hls.js@1.7.4/dist/hls.min.js"></script>`,
+        note,
         `<video id="video" controls autoplay muted width="960"></video>
 <script>
+  ${failed(url)}
   const player = new Hls();
-  player.loadSource("${url}");
+  player.on(Hls.Events.ERROR, (_, e) => { if (e.fatal) failed(e.details); });
+  player.loadSource(url);
   player.attachMedia(document.getElementById("video"));
 </script>`,
       ),
@@ -38,28 +54,38 @@ const players = [
   {
     id: "videojs",
     label: "video.js",
-    page: (url: string) =>
+    page: (url: string, note: string) =>
       page(
         `<link rel="stylesheet" href="https://cdn.jsdelivr.net/npm/video.js@8.24.1/dist/video-js.min.css">
 <script src="https://cdn.jsdelivr.net/npm/video.js@8.24.1/dist/video.min.js"></script>`,
+        note,
         `<video id="video" class="video-js" controls autoplay muted width="960" height="540"></video>
 <script>
-  videojs("video").src({ src: "${url}", type: "application/x-mpegURL" });
+  ${failed(url)}
+  // A session that ends while it plays is no error to this player: it tries again and again.
+  videojs.Vhs.xhr.onResponse((request, error, response) => { if (response.statusCode === 403) failed("refused"); });
+  const player = videojs("video", { html5: { vhs: { overrideNative: true } } });
+  player.on("error", () => failed(player.error().message));
+  player.src({ src: url, type: "application/x-mpegURL" });
 </script>`,
       ),
   },
   {
     id: "shaka",
     label: "Shaka",
-    page: (url: string) =>
+    page: (url: string, note: string) =>
       page(
         `<script src="https://cdn.jsdelivr.net/npm/shaka-player@5.2.12/dist/shaka-player.compiled.js"></script>`,
+        note,
         `<video id="video" controls autoplay muted width="960"></video>
 <script>
+  ${failed(url)}
   shaka.polyfill.installAll();
   const player = new shaka.Player();
+  player.addEventListener("error", (e) => failed("error " + e.detail.code));
   player.attach(document.getElementById("video"))
-    .then(() => player.load("${url}", null, "application/x-mpegurl"));
+    .then(() => player.load(url, null, "application/x-mpegurl"))
+    .catch((e) => failed("error " + e.code));
 </script>`,
       ),
   },
@@ -70,7 +96,15 @@ export default function TryIt({ stream: chosen }: { stream?: string }) {
   const { kvs, server } = useSession();
   const [stream, setStream] = useState(chosen || "my-stream");
   const endpoint = location.origin;
-  const session = useLoad(async () => (await kvs.hls(stream)).url, [kvs, stream]);
+  const session = useLoad(
+    async (signal) => {
+      await new Promise((r) => setTimeout(r, 300)); // while somebody types
+      return signal.aborted || !stream ? undefined : kvs.hls(stream);
+    },
+    [kvs, stream],
+  );
+  const note = session.value?.skipped ? `Without sound: browsers don't play ${session.value.skipped}.` : "";
+  const markup = note.replace(/[&<]/g, (c) => `&#${c.charCodeAt(0)};`); // a codec's name is the camera's to choose
   return (
     <ContentLayout header={<Header variant="h1" description="Copy, paste, run. The keys are those of your shell: sluice env prints them.">Try it</Header>}>
       <SpaceBetween size="l">
@@ -152,12 +186,13 @@ for part in answer["Payload"].iter_chunks():
           }
         >
           <SpaceBetween size="m">
-            {session.error && <Alert type="warning">{errorText(session.error)}</Alert>}
+            {session.error && <Problem error={session.error} type="warning" />}
+            {note && !session.error && <Alert type="info">{note} The picture plays.</Alert>}
             <Code
               text={`aws kinesis-video-archived-media get-hls-streaming-session-url --endpoint-url ${endpoint} \\
   --stream-name ${stream} --playback-mode LIVE --query HLSStreamingSessionURL --output text`}
             />
-            <Tabs tabs={players.map((p) => ({ id: p.id, label: p.label, content: <Code text={p.page(session.value ?? "SESSION_URL")} /> }))} />
+            <Tabs tabs={players.map((p) => ({ id: p.id, label: p.label, content: <Code text={p.page((!session.error && session.value?.url) || "SESSION_URL", markup)} /> }))} />
           </SpaceBetween>
         </Container>
       </SpaceBetween>

@@ -15,8 +15,8 @@ import Table from "@cloudscape-design/components/table";
 import Textarea from "@cloudscape-design/components/textarea";
 import { useState } from "react";
 import { type Decision } from "../api/iam";
-import { errorText } from "../app";
-import { useLoad } from "../hooks";
+import { Problem } from "../parts/problem";
+import { useLoad, useMay } from "../hooks";
 import { Code } from "../parts/code";
 import { useSession } from "../session";
 
@@ -49,16 +49,25 @@ export default function User({ name, go }: { name: string; go: (path: string) =>
     work.then(data.reload, (e: Error) => setError(e));
   };
   const arn = `arn:aws:iam::${server.account}:user/${name}`;
+  const may = {
+    remove: useMay("iam:DeleteUser", arn),
+    createKey: useMay("iam:CreateAccessKey", arn),
+    setKey: useMay("iam:UpdateAccessKey", arn),
+    deleteKey: useMay("iam:DeleteAccessKey", arn),
+    attach: useMay("iam:AttachUserPolicy", arn),
+    put: useMay("iam:PutUserPolicy", arn),
+    drop: useMay("iam:DeleteUserPolicy", arn),
+  }; // each the reason why not
   return (
     <ContentLayout
       header={
-        <Header variant="h1" actions={<Button onClick={() => setRemoving(true)}>Delete user</Button>}>
+        <Header variant="h1" actions={<Button disabled={!!may.remove} disabledReason={may.remove} onClick={() => setRemoving(true)}>Delete user</Button>}>
           {name}
         </Header>
       }
     >
       <SpaceBetween size="l">
-        {(error ?? data.error) && <Alert type="error">{errorText((error ?? data.error) as Error)}</Alert>}
+        {(error ?? data.error) && <Problem error={(error ?? data.error) as Error} />}
         {secret && (
           <Alert type="success" dismissible dismissAriaLabel="Close" onDismiss={() => setSecret(undefined)} header="The new key. Its secret is shown only now.">
             <Code text={`export AWS_ACCESS_KEY_ID=${secret.id}\nexport AWS_SECRET_ACCESS_KEY=${secret.secret}`} />
@@ -73,8 +82,8 @@ export default function User({ name, go }: { name: string; go: (path: string) =>
               counter={`(${data.value?.keys.length ?? 0} of 2)`}
               actions={
                 <Button
-                  disabled={(data.value?.keys.length ?? 0) >= 2}
-                  disabledReason="A user has at most two access keys."
+                  disabled={(data.value?.keys.length ?? 0) >= 2 || !!may.createKey}
+                  disabledReason={may.createKey ?? "A user has at most two access keys."}
                   onClick={() =>
                     run(
                       iam.createKey(name).then((k) => {
@@ -98,16 +107,16 @@ export default function User({ name, go }: { name: string; go: (path: string) =>
               header: "Status",
               cell: (k) => <StatusIndicator type={k.status === "Active" ? "success" : "stopped"}>{k.status}</StatusIndicator>,
             },
-            { id: "created", header: "Created", cell: (k) => k.created },
+            { id: "created", header: "Created", cell: (k) => k.created.replace("T", " ").replace("Z", " UTC") },
             {
               id: "do",
               header: "Actions",
               cell: (k) => (
                 <SpaceBetween direction="horizontal" size="xs">
-                  <Button variant="inline-link" ariaLabel={`${k.status === "Active" ? "Deactivate" : "Activate"} ${k.id}`} onClick={() => run(iam.setKey(name, k.id, k.status !== "Active"))}>
+                  <Button variant="inline-link" ariaLabel={`${k.status === "Active" ? "Deactivate" : "Activate"} ${k.id}`} disabled={!!may.setKey} disabledReason={may.setKey} onClick={() => run(iam.setKey(name, k.id, k.status !== "Active"))}>
                     {k.status === "Active" ? "Deactivate" : "Activate"}
                   </Button>
-                  <Button variant="inline-link" ariaLabel={`Delete ${k.id}`} onClick={() => run(iam.deleteKey(name, k.id))}>
+                  <Button variant="inline-link" ariaLabel={`Delete ${k.id}`} disabled={!!may.deleteKey} disabledReason={may.deleteKey} onClick={() => run(iam.deleteKey(name, k.id))}>
                     Delete
                   </Button>
                 </SpaceBetween>
@@ -120,6 +129,7 @@ export default function User({ name, go }: { name: string; go: (path: string) =>
             deselectAriaLabel={(o) => `Take away ${o.label}`}
             ariaLabel="Managed policies"
             placeholder="Choose policies"
+            disabled={!!may.attach}
             selectedOptions={(data.value?.attached ?? []).map((p) => ({ value: p.arn, label: p.name }))}
             options={builtIn.map((p) => ({ value: `arn:aws:iam::aws:policy/${p}`, label: p }))}
             onChange={(e) => {
@@ -137,7 +147,7 @@ export default function User({ name, go }: { name: string; go: (path: string) =>
         <Table
           items={data.value?.inline ?? []}
           ariaLabels={{ tableLabel: "Inline policies" }}
-          header={<Header actions={<Button onClick={() => setPolicy({ name: "", text: example, isNew: true })}>Add policy</Button>}>Inline policies</Header>}
+          header={<Header actions={<Button disabled={!!may.put} disabledReason={may.put} onClick={() => setPolicy({ name: "", text: example, isNew: true })}>Add policy</Button>}>Inline policies</Header>}
           empty="No inline policies."
           columnDefinitions={[
             { id: "name", header: "Name", isRowHeader: true, cell: (p) => p },
@@ -158,7 +168,7 @@ export default function User({ name, go }: { name: string; go: (path: string) =>
                   >
                     Edit
                   </Button>
-                  <Button variant="inline-link" ariaLabel={`Delete ${p}`} onClick={() => run(iam.deletePolicy(name, p))}>
+                  <Button variant="inline-link" ariaLabel={`Delete ${p}`} disabled={!!may.drop} disabledReason={may.drop} onClick={() => run(iam.deletePolicy(name, p))}>
                     Delete
                   </Button>
                 </SpaceBetween>
@@ -258,7 +268,7 @@ function PolicyEditor({ user, policy, onClose }: { user: string; policy: { name:
       }
     >
       <SpaceBetween size="m">
-        {error && <Alert type="error">{errorText(error)}</Alert>}
+        {error && <Problem error={error} />}
         {policy.isNew && (
           <FormField label="Name">
             <Input value={name} onChange={(e) => setName(e.detail.value)} autoFocus />
@@ -311,7 +321,7 @@ function Simulator({ arn }: { arn: string }) {
             Simulate
           </Button>
         </SpaceBetween>
-        {error && <Alert type="error">{errorText(error)}</Alert>}
+        {error && <Problem error={error} />}
         {result && (
           <Alert type={result.decision === "allowed" ? "success" : "error"} header={`${result.action}: ${result.decision}`}>
             {result.statements.length > 0 ? `Decided by ${result.statements.join(", ")}.` : "No statement speaks of it, so it is denied."}

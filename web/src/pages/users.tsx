@@ -1,4 +1,3 @@
-import Alert from "@cloudscape-design/components/alert";
 import Box from "@cloudscape-design/components/box";
 import Button from "@cloudscape-design/components/button";
 import FormField from "@cloudscape-design/components/form-field";
@@ -9,7 +8,7 @@ import Modal from "@cloudscape-design/components/modal";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import Table from "@cloudscape-design/components/table";
 import { useState } from "react";
-import { errorText } from "../app";
+import { Problem } from "../parts/problem";
 import { useLoad, useMay } from "../hooks";
 import { useSession } from "../session";
 
@@ -42,7 +41,7 @@ export default function Users({ go }: { go: (path: string) => void }) {
             Users
           </Header>
         }
-        empty={users.error ? <Alert type="error">{errorText(users.error)}</Alert> : <Box padding="l">No users yet: only the root keys exist.</Box>}
+        empty={users.error ? <Problem error={users.error} /> : <Box padding="l">No users yet: only the root keys exist.</Box>}
         columnDefinitions={[
           { id: "name", header: "Name", isRowHeader: true, cell: (u) => <Link href={`#/user/${encodeURIComponent(u.name)}`}>{u.name}</Link> },
           { id: "arn", header: "ARN", cell: (u) => <span className="mono">{u.arn}</span> },
@@ -78,7 +77,7 @@ export default function Users({ go }: { go: (path: string) => void }) {
           }
         >
           <SpaceBetween size="m">
-            {error && <Alert type="error">{errorText(error)}</Alert>}
+            {error && <Problem error={error} />}
             <FormField label="User name" constraintText="1 to 64 letters, digits and +=,.@_-">
               <Input value={name} onChange={(e) => setName(e.detail.value)} autoFocus spellcheck={false} />
             </FormField>

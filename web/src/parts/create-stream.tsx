@@ -1,4 +1,3 @@
-import Alert from "@cloudscape-design/components/alert";
 import AttributeEditor from "@cloudscape-design/components/attribute-editor";
 import Box from "@cloudscape-design/components/box";
 import Button from "@cloudscape-design/components/button";
@@ -9,7 +8,8 @@ import Modal from "@cloudscape-design/components/modal";
 import Select from "@cloudscape-design/components/select";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import { useState } from "react";
-import { errorText } from "../app";
+import { Problem } from "./problem";
+import { errorText } from "../text";
 import { useLoad } from "../hooks";
 import { useSession } from "../session";
 
@@ -69,7 +69,7 @@ export function CreateStream({ onClose }: { onClose: (created?: string) => void 
       }
     >
       <SpaceBetween size="l">
-        {error && <Alert type="error">{errorText(error)}</Alert>}
+        {error && <Problem error={error} />}
         <FormField label="Stream name" errorText={nameError} constraintText="The producer uses this name. It can't be changed later.">
           <Input value={name} onChange={(e) => setName(e.detail.value)} autoFocus spellcheck={false} placeholder="front-door" />
         </FormField>

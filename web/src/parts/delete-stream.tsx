@@ -7,7 +7,7 @@ import Modal from "@cloudscape-design/components/modal";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import { useState } from "react";
 import type { StreamInfo } from "../api/kvs";
-import { errorText } from "../app";
+import { Problem } from "./problem";
 import { useMay } from "../hooks";
 import { useSession } from "../session";
 
@@ -57,7 +57,7 @@ export function DeleteStream({ stream, onClose }: { stream: StreamInfo; onClose:
           All footage of this stream becomes unreadable at once: its key is erased. Producers that are sending to it are disconnected. This can't be
           undone.
         </Alert>
-        {error && <Alert type="error">{errorText(error)}</Alert>}
+        {error && <Problem error={error} />}
         <FormField label={`To confirm, type ${stream.StreamName}`}>
           <Input value={typed} onChange={(e) => setTyped(e.detail.value)} spellcheck={false} autoFocus />
         </FormField>

@@ -1,22 +1,68 @@
-import Alert from "@cloudscape-design/components/alert";
 import Box from "@cloudscape-design/components/box";
 import Button from "@cloudscape-design/components/button";
 import Header from "@cloudscape-design/components/header";
+import Link from "@cloudscape-design/components/link";
 import Modal from "@cloudscape-design/components/modal";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import StatusIndicator from "@cloudscape-design/components/status-indicator";
 import Table from "@cloudscape-design/components/table";
 import Toggle from "@cloudscape-design/components/toggle";
-import { useEffect, useState } from "react";
-import { errorText } from "../app";
+import { useEffect, useRef, useState } from "react";
+import type { Activity } from "../api/kvs";
+import { useMay } from "../hooks";
+import { Problem } from "./problem";
 import { type Chunk, readChunks } from "../media/chunks";
 import { useSession } from "../session";
 import { bytes, clock, day } from "../text";
 import { save } from "./save";
+import { ackHeading } from "./troubleshoot";
 
-/** Fragments as they arrive, over one GetMedia connection while the table can be seen. */
-export function Fragments({ stream }: { stream: string }) {
+/** When a fragment was acknowledged to its producer, by event; ms since the epoch. */
+interface Acked {
+  BUFFERING?: number;
+  RECEIVED?: number;
+  PERSISTED?: number;
+  ERROR?: number;
+  errorId?: number;
+}
+
+/** useAcks keeps what the server tells of the last acknowledgements, by fragment. */
+function useAcks(list: Activity["Acks"] | undefined): Map<string, Acked> {
+  const kept = useRef(new Map<string, Acked>());
+  for (const a of list ?? []) {
+    if (!a.FragmentNumber) continue;
+    let f = kept.current.get(a.FragmentNumber);
+    if (!f) {
+      kept.current.set(a.FragmentNumber, (f = {}));
+      if (kept.current.size > 1000) kept.current.delete(kept.current.keys().next().value as string);
+    }
+    f[a.EventType as "RECEIVED"] = a.Time * 1000;
+    if (a.ErrorId) f.errorId = a.ErrorId;
+  }
+  return kept.current;
+}
+
+/** The furthest a producer was told about a fragment, and when. */
+function Ack({ acked }: { acked?: Acked }) {
+  if (acked?.ERROR) {
+    return (
+      <StatusIndicator type="error">
+        <Link href={`/console/docs/troubleshooting.html#ack-${ackHeading(acked.errorId ?? 0)}`} external externalIconAriaLabel="Opens in a new tab">
+          {acked.errorId}
+        </Link>
+      </StatusIndicator>
+    );
+  }
+  if (acked?.PERSISTED) return <StatusIndicator type="success">persisted {clock(acked.PERSISTED)}</StatusIndicator>;
+  if (acked?.RECEIVED) return <StatusIndicator type="info">received {clock(acked.RECEIVED)}</StatusIndicator>;
+  if (acked?.BUFFERING) return <StatusIndicator type="in-progress">buffering {clock(acked.BUFFERING)}</StatusIndicator>;
+  return "–";
+}
+
+/** Fragments as they arrive, over one GetMedia connection while the table can be seen, and their acknowledgements. */
+export function Fragments({ stream, arn, activity }: { stream: string; arn: string; activity?: Activity }) {
   const { kvs } = useSession();
+  const acks = useAcks(activity?.Acks);
   const [chunks, setChunks] = useState<Chunk[]>([]);
   const [error, setError] = useState<Error>();
   const [running, setRunning] = useState(true);
@@ -37,7 +83,7 @@ export function Fragments({ stream }: { stream: string }) {
         try {
           const answer = await kvs.media(stream, abort.signal);
           setError(undefined);
-          await readChunks(answer, (c) =>
+          await readChunks(answer, ({ firstKey: _, ...c }) =>
             setChunks((old) => {
               const at = old.findIndex((o) => o.number === c.number);
               return at < 0 ? [c, ...old].slice(0, 200) : old.map((o, i) => (i === at ? c : o));
@@ -63,7 +109,7 @@ export function Fragments({ stream }: { stream: string }) {
         header={
           <Header
             counter={`(${chunks.length})`}
-            description="Fragments as they arrive; the newest first."
+            description="As they arrive, and what the producer was told of each; the newest first."
             actions={
               <Toggle checked={running} onChange={(e) => setRunning(e.detail.checked)}>
                 Follow
@@ -75,7 +121,7 @@ export function Fragments({ stream }: { stream: string }) {
         }
         ariaLabels={{ tableLabel: "Live fragments" }}
         empty={
-          error ? <Alert type="error">{errorText(error)}</Alert> : <Box padding="l">Waiting for the next fragment. Nothing is sent to this stream right now.</Box>
+          error ? <Problem error={error} /> : <Box padding="l">Waiting for the next fragment. Nothing is sent to this stream right now.</Box>
         }
         columnDefinitions={[
           {
@@ -102,19 +148,21 @@ export function Fragments({ stream }: { stream: string }) {
                 <StatusIndicator type="in-progress">arriving</StatusIndicator>
               ),
           },
+          { id: "ack", header: "Acknowledged", cell: (c) => <span className="nowrap"><Ack acked={acks.get(c.number)} /></span> },
           { id: "frames", header: "Frames", cell: (c) => c.frames.length },
           { id: "size", header: "Size", cell: (c) => bytes(c.bytes) },
           { id: "tracks", header: "Tracks", cell: (c) => c.tracks.map((t) => t.codecID).join(", ") },
           { id: "tags", header: "Metadata", cell: (c) => <span className="clipped">{c.tags.map(([k, v]) => `${k}=${v}`).join(", ") || "–"}</span> },
         ]}
       />
-      {open && <Details stream={stream} chunk={open} onClose={() => setOpen(undefined)} />}
+      {open && <Details stream={stream} arn={arn} chunk={chunks.find((c) => c.number === open.number) ?? open} acked={acks.get(open.number)} onClose={() => setOpen(undefined)} />}
     </>
   );
 }
 
-function Details({ stream, chunk, onClose }: { stream: string; chunk: Chunk; onClose: () => void }) {
+function Details({ stream, arn, chunk, acked, onClose }: { stream: string; arn: string; chunk: Chunk; acked?: Acked; onClose: () => void }) {
   const { kvs } = useSession();
+  const not = useMay("kinesisvideo:GetMediaForFragmentList", arn);
   const [error, setError] = useState<Error>();
   return (
     <Modal
@@ -127,6 +175,8 @@ function Details({ stream, chunk, onClose }: { stream: string; chunk: Chunk; onC
         <Box float="right">
           <Button
             iconName="download"
+            disabled={!!not}
+            disabledReason={not}
             onClick={() =>
               void kvs
                 .mediaFor(stream, [chunk.number])
@@ -141,12 +191,26 @@ function Details({ stream, chunk, onClose }: { stream: string; chunk: Chunk; onC
       }
     >
       <SpaceBetween size="m">
-        {error && <Alert type="error">{errorText(error)}</Alert>}
+        {error && <Problem error={error} />}
         <div className="mono">{chunk.number}</div>
         <div>
           Producer {day(chunk.producer)}, server {day(chunk.server)}, {bytes(chunk.bytes)}
           {chunk.behind !== undefined && `, ${chunk.behind} ms behind now`}
         </div>
+        {acked && (
+          <div>
+            Acknowledged:{" "}
+            {(["BUFFERING", "RECEIVED", "PERSISTED", "ERROR"] as const)
+              .filter((e) => acked[e])
+              .map((e) => `${e} ${e === "ERROR" ? `${acked.errorId} ` : ""}at ${clock(acked[e] ?? 0)}`)
+              .join(", ")}
+          </div>
+        )}
+        {chunk.tags.length > 0 && (
+          <div className="wrapped">
+            Metadata: {chunk.tags.map(([k, v]) => `${k}=${v}`).join(", ")}
+          </div>
+        )}
         <Table
           variant="embedded"
           items={chunk.frames}

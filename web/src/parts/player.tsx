@@ -1,9 +1,10 @@
 import Hls from "hls.js";
-import { useEffect, useRef, useState } from "react";
+import { memo, useEffect, useRef, useState } from "react";
+import { ApiError } from "../api/client";
 import type { By } from "../api/kvs";
-import { errorText } from "../app";
 import { useSession } from "../session";
-import { day } from "../text";
+import { day, errorText } from "../text";
+import { More } from "./problem";
 
 /** range says that the end was chosen: playing stops there. */
 export type Watch = { live: true } | { live: false; by: By; from: Date; to: Date; range?: boolean };
@@ -13,17 +14,27 @@ export type Watch = { live: true } | { live: false; by: By; from: Date; to: Date
  * producer's time of the picture and how far behind now it is; when there is no picture it says why.
  * While wait gives a reason it asks for nothing.
  */
-export function Player(props: { stream: string; watch: Watch; onTime?: (ms: number) => void; onEnd?: () => void; seek?: number; wait?: string }) {
+export const Player = memo(function Player(props: {
+  stream: string;
+  watch: Watch;
+  onTime?: (ms: number) => void;
+  onEnd?: () => void;
+  seek?: number;
+  wait?: string;
+  codec?: string; // of the picture, as RFC 6381 names it, for who lacks it
+}) {
   const { stream, watch, onTime, seek, wait } = props;
   const { kvs } = useSession();
   const video = useRef<HTMLVideoElement>(null);
   const hls = useRef<Hls>(null);
-  const [message, setMessage] = useState("");
+  const [message, setMessage] = useState<{ text: string; more?: string }>();
   const [time, setTime] = useState<number>();
   const [sound, setSound] = useState("");
   const tell = useRef(onTime);
   tell.current = onTime;
   const wanted = useRef<number>(undefined); // a moment to go to once it can be
+  const codec = useRef(props.codec);
+  codec.current = props.codec;
   const id = watch.live ? "live" : `${watch.by} ${watch.from.getTime()} ${watch.to.getTime()}`;
 
   useEffect(() => {
@@ -31,15 +42,16 @@ export function Player(props: { stream: string; watch: Watch; onTime?: (ms: numb
     if (!element) return;
     setTime(undefined);
     if (wait) {
-      setMessage(wait);
+      setMessage({ text: wait });
       return;
     }
     let gone = false;
     let retry: ReturnType<typeof setTimeout> | undefined;
     let player: Hls | undefined;
+    let last: number | undefined; // the time of the picture
 
     const start = async () => {
-      setMessage("Loading…");
+      setMessage({ text: "Loading…" });
       setSound("");
       let url: string;
       try {
@@ -50,14 +62,14 @@ export function Player(props: { stream: string; watch: Watch; onTime?: (ms: numb
         if (watch.live && Hls.isSupported()) url += "&LowLatency=1";
       } catch (e) {
         if (gone) return;
-        setMessage(errorText(e as Error));
+        setMessage({ text: errorText(e as Error), more: e instanceof ApiError ? e.more : undefined });
         if (watch.live) retry = setTimeout(() => void start(), 3000); // a camera may come
         return;
       }
       if (gone) return;
       if (!Hls.isSupported()) {
         element.src = url; // Safari plays HLS by itself
-        setMessage("");
+        setMessage(undefined);
         return;
       }
       player = new Hls({
@@ -74,18 +86,31 @@ export function Player(props: { stream: string; watch: Watch; onTime?: (ms: numb
         if (!data.fatal) return;
         player?.destroy();
         hls.current = null;
+        if (gone) return;
+        if (data.response?.code === 403) {
+          // The session is over: a new one goes on where this one was, or says
+          // why there is none.
+          const at = last;
+          if (!watch.live) wanted.current = at;
+          retry = setTimeout(() => void start(), 500);
+          return;
+        }
+        const lacks = data.details === "bufferAddCodecError" || data.details === "manifestIncompatibleCodecsError";
         setMessage(
-          data.details === "bufferAddCodecError" || data.details === "manifestIncompatibleCodecsError"
-            ? "This browser does not play the stream's codec. Download a clip, or watch with sluice play."
-            : `The picture stopped (${data.details}).`,
+          lacks
+            ? {
+                text: `This browser does not play the stream's codec${codec.current ? ` (${codec.current})` : ""}. Download a clip, or watch with sluice play.`,
+                more: "/console/docs/troubleshooting.html#browser-codec",
+              }
+            : { text: `The picture stopped (${data.details}).` },
         );
-        if (watch.live && !gone) retry = setTimeout(() => void start(), 2000);
+        if (watch.live) retry = setTimeout(() => void start(), lacks ? 30_000 : 2000);
       });
       player.on(Hls.Events.MANIFEST_PARSED, () => {
-        setMessage("");
+        setMessage(undefined);
         void element.play().catch(() => {
           element.muted = true;
-          void element.play().catch(() => setMessage("Press play."));
+          void element.play().catch(() => setMessage({ text: "Press play." }));
         });
       });
       player.loadSource(url);
@@ -100,6 +125,7 @@ export function Player(props: { stream: string; watch: Watch; onTime?: (ms: numb
           wanted.current = undefined;
           return;
         }
+        last = at;
         setTime(at);
         tell.current?.(at);
       }
@@ -138,9 +164,11 @@ export function Player(props: { stream: string; watch: Watch; onTime?: (ms: numb
       </div>
       {message && (
         <div className="player-message" role="status">
-          {message}
+          <div>
+            {message.text} <More to={message.more} />
+          </div>
         </div>
       )}
     </div>
   );
-}
+});

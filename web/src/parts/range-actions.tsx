@@ -1,11 +1,11 @@
-import Alert from "@cloudscape-design/components/alert";
 import Button from "@cloudscape-design/components/button";
 import ExpandableSection from "@cloudscape-design/components/expandable-section";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import Tabs from "@cloudscape-design/components/tabs";
 import { useState } from "react";
 import type { By } from "../api/kvs";
-import { errorText } from "../app";
+import { Problem } from "./problem";
+import { useMay } from "../hooks";
 import { useSession } from "../session";
 import { bytes, day, duration } from "../text";
 import { Code } from "./code";
@@ -13,10 +13,12 @@ import { fetchAll, save } from "./save";
 import type { Range } from "./timeline";
 
 /** What can be done with a selected range: play it, download it, copy the call for it. */
-export function RangeActions({ stream, by, range, onPlay, onClear }: { stream: string; by: By; range: Range; onPlay: () => void; onClear: () => void }) {
+export function RangeActions({ stream, arn, by, range, onPlay, onClear }: { stream: string; arn: string; by: By; range: Range; onPlay: () => void; onClear: () => void }) {
   const { kvs } = useSession();
   const [progress, setProgress] = useState<number>();
   const [error, setError] = useState<Error>();
+  const mayClip = useMay("kinesisvideo:GetClip", arn);
+  const mayPlay = useMay("kinesisvideo:GetHLSStreamingSessionURL", arn);
   const from = new Date(range.from);
   const to = new Date(range.to);
   const clip = async () => {
@@ -36,15 +38,15 @@ export function RangeActions({ stream, by, range, onPlay, onClear }: { stream: s
         <span>
           {day(range.from)} to {day(range.to)} ({duration(range.to - range.from)})
         </span>
-        <Button onClick={onPlay}>Play range</Button>
-        <Button iconName="download" loading={progress !== undefined} onClick={() => void clip()}>
+        <Button disabled={!!mayPlay} disabledReason={mayPlay} onClick={onPlay}>Play range</Button>
+        <Button iconName="download" loading={progress !== undefined} disabled={!!mayClip} disabledReason={mayClip} onClick={() => void clip()}>
           {progress ? `Downloading ${bytes(progress)}` : "Download clip"}
         </Button>
         <Button variant="link" onClick={onClear}>
           Clear
         </Button>
       </SpaceBetween>
-      {error && <Alert type="error">{errorText(error)}</Alert>}
+      {error && <Problem error={error} />}
       <ExpandableSection headerText="The call for this range">
         <Calls stream={stream} by={by} from={from} to={to} />
       </ExpandableSection>

@@ -7,7 +7,7 @@ import Input from "@cloudscape-design/components/input";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import { useEffect, useState } from "react";
 import type { StreamInfo } from "../api/kvs";
-import { errorText } from "../app";
+import { Problem } from "./problem";
 import { useLoad } from "../hooks";
 import { useSession } from "../session";
 import { bytes, day, hours } from "../text";
@@ -44,7 +44,7 @@ export function Retention({ stream, onChanged, not }: { stream: StreamInfo; onCh
       }
     >
       <SpaceBetween size="m">
-        {error && <Alert type="error">{errorText(error)}</Alert>}
+        {error && <Problem error={error} />}
         <FormField label="Keep footage for, in hours" errorText={bad} constraintText="0 keeps nothing: the stream can only be watched live.">
           <Input type="number" inputMode="numeric" value={value} onChange={(e) => setValue(e.detail.value)} disabled={!!not} />
         </FormField>

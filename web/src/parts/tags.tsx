@@ -1,4 +1,3 @@
-import Alert from "@cloudscape-design/components/alert";
 import AttributeEditor from "@cloudscape-design/components/attribute-editor";
 import Button from "@cloudscape-design/components/button";
 import Container from "@cloudscape-design/components/container";
@@ -7,7 +6,7 @@ import Input from "@cloudscape-design/components/input";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import { useEffect, useState } from "react";
 import type { StreamInfo } from "../api/kvs";
-import { errorText } from "../app";
+import { Problem } from "./problem";
 import { useLoad, useMay } from "../hooks";
 import { useSession } from "../session";
 
@@ -37,7 +36,7 @@ export function Tags({ stream }: { stream: StreamInfo }) {
   return (
     <Container header={<Header variant="h2">Tags</Header>}>
       <SpaceBetween size="m">
-        {(error ?? loaded.error) && <Alert type="error">{errorText((error ?? loaded.error) as Error)}</Alert>}
+        {(error ?? loaded.error) && <Problem error={(error ?? loaded.error) as Error} />}
         <AttributeEditor
           items={items}
           onAddButtonClick={() => setItems([...items, { key: "", value: "" }])}

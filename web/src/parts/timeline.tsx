@@ -9,6 +9,14 @@ export interface Range {
   to: number;
 }
 
+/** What was loaded, for which view; see Timeline. */
+interface Loaded extends Range {
+  span: number; // length of the view that it was loaded for
+  round: number;
+  of: string;
+  spans: Span[];
+}
+
 /**
  * Timeline shows where there is footage. Wheel or +/- zooms, dragging or arrows pan, a click goes to a
  * time, dragging with shift selects a range. Only the visible stretch is asked for, at its own resolution.
@@ -26,30 +34,52 @@ export function Timeline(props: {
 }) {
   const { kvs } = useSession();
   const canvas = useRef<HTMLCanvasElement>(null);
-  const [spans, setSpans] = useState<Span[]>([]);
+  const [loaded, setLoaded] = useState<Loaded>();
   const [hover, setHover] = useState<{ x: number; ms: number }>();
   const drag = useRef<{ x: number; view: Range; select: boolean; moved: boolean }>(null);
-  const { view, selection, position, horizon } = props;
+  const { selection, position, horizon } = props;
+  // While it is panned the view is kept here and drawn at once; the page around
+  // it hears of it a few times a second.
+  const shown = useRef(props.view);
+  if (!drag.current?.moved) shown.current = props.view;
+  const onView = useRef(props.onView);
+  onView.current = props.onView;
+  const telling = useRef<ReturnType<typeof setTimeout>>(undefined);
+  useEffect(() => () => clearTimeout(telling.current), []);
 
+  // What is loaded reaches half a view to both sides. It is asked for again when
+  // the view leaves it or needs another resolution, and where it moves with now.
+  const { from, to } = props.view;
+  const span = to - from;
+  const nowShown = to > Date.now() && from < Date.now();
+  const fits =
+    loaded && loaded.of === props.stream + props.by && from >= loaded.from && to <= loaded.to && span > loaded.span * 0.6 && span < loaded.span * 1.5;
+  const round = nowShown ? Math.floor(Date.now() / Math.min(Math.max(span / 1000, 2000), 15_000)) : 0;
+  const busy = useRef(false);
   useEffect(() => {
-    const abort = new AbortController();
-    const id = setTimeout(() => {
-      const pad = (view.to - view.from) / 2; // so that panning shows something at once
-      kvs
-        .timeline(props.stream, props.by, new Date(view.from - pad), new Date(view.to + pad), 2000, abort.signal)
-        .then((r) => setSpans(r.Spans))
-        .catch(() => undefined); // the page says what is wrong with the stream
-    }, 120);
-    return () => {
-      clearTimeout(id);
-      abort.abort();
-    };
-  }, [kvs, props.stream, props.by, view.from, view.to]);
+    // While an answer is on its way none else is asked for; it brings us here again.
+    if ((fits && loaded.round === round) || busy.current) return;
+    const id = setTimeout(
+      () => {
+        busy.current = true;
+        const pad = span / 2; // so that panning shows something at once
+        const asked = { from: from - pad, to: to + pad };
+        kvs
+          .timeline(props.stream, props.by, new Date(asked.from), new Date(asked.to), 2000)
+          .finally(() => (busy.current = false))
+          .then((r) => setLoaded({ ...asked, span, round, of: props.stream + props.by, spans: r.Spans }))
+          .catch(() => undefined); // the page says what is wrong with the stream
+      },
+      loaded ? 100 : 0,
+    );
+    return () => clearTimeout(id);
+  }, [kvs, props.stream, props.by, from, to, fits, round, loaded]);
 
   const draw = useCallback(() => {
     const c = canvas.current;
     const g = c?.getContext("2d");
     if (!c || !g) return;
+    const view = shown.current;
     const style = getComputedStyle(c);
     const w = c.clientWidth;
     const h = c.clientHeight;
@@ -67,7 +97,7 @@ export function Timeline(props: {
       g.fillRect(0, 0, Math.min(w, x(horizon)), h - 22);
     }
     g.fillStyle = dark ? "#42b4ff" : "#0972d3";
-    for (const s of spans) {
+    for (const s of loaded?.spans ?? []) {
       const a = x(s.Start * 1000);
       const b = x(s.End * 1000);
       if (b < 0 || a > w) continue;
@@ -97,11 +127,26 @@ export function Timeline(props: {
       const text = step >= 86_400_000 ? new Date(t).toISOString().slice(5, 10) : step >= 60_000 ? clock(t).slice(0, 5) : clock(t).slice(0, 8);
       g.fillText(t % 86_400_000 === 0 ? new Date(t).toISOString().slice(0, 10) : text, x(t), h - 5);
     }
-  }, [spans, view, selection, position, horizon]);
-  useEffect(() => {
-    const id = requestAnimationFrame(draw);
-    return () => cancelAnimationFrame(id);
-  }, [draw]);
+  }, [loaded, props.view, selection, position, horizon]);
+  const drawing = useRef(0);
+  const latest = useRef(draw);
+  latest.current = draw;
+  const redraw = useCallback(() => {
+    cancelAnimationFrame(drawing.current);
+    drawing.current = requestAnimationFrame(() => latest.current());
+  }, []);
+  useEffect(redraw, [draw, redraw]);
+  useEffect(() => () => cancelAnimationFrame(drawing.current), []);
+
+  /** move pans to a view: drawn with the next frame, told when there is time. */
+  const move = (v: Range) => {
+    shown.current = v;
+    redraw();
+    telling.current ??= setTimeout(() => {
+      telling.current = undefined;
+      onView.current(shown.current);
+    }, 150);
+  };
   useEffect(() => {
     addEventListener("resize", draw);
     return () => removeEventListener("resize", draw);
@@ -109,9 +154,11 @@ export function Timeline(props: {
 
   const at = (clientX: number) => {
     const box = canvas.current?.getBoundingClientRect();
+    const view = shown.current;
     if (!box) return view.from;
     return view.from + ((clientX - box.left) / box.width) * (view.to - view.from);
   };
+  const { view } = props;
   const zoom = (factor: number, around: number) => {
     const span = Math.min(Math.max((view.to - view.from) * factor, 5_000), 400 * 86_400_000);
     const share = (around - view.from) / (view.to - view.from);
@@ -145,29 +192,40 @@ export function Timeline(props: {
         aria-valuetext={day(position ?? (view.from + view.to) / 2)}
         onPointerDown={(e) => {
           e.currentTarget.setPointerCapture(e.pointerId);
-          drag.current = { x: e.clientX, view, select: e.shiftKey, moved: false };
+          drag.current = { x: e.clientX, view: shown.current, select: e.shiftKey, moved: false };
           if (e.shiftKey) props.onSelect({ from: at(e.clientX), to: at(e.clientX) });
         }}
         onPointerMove={(e) => {
           const box = e.currentTarget.getBoundingClientRect();
-          setHover({ x: e.clientX - box.left, ms: at(e.clientX) });
           const d = drag.current;
-          if (!d) return;
-          if (Math.abs(e.clientX - d.x) > 3) d.moved = true;
+          if (!d) {
+            setHover({ x: e.clientX - box.left, ms: at(e.clientX) });
+            return;
+          }
+          if (Math.abs(e.clientX - d.x) > 3 && !d.moved) {
+            d.moved = true;
+            setHover(undefined);
+          }
           if (d.select) {
             const a = d.view.from + ((d.x - box.left) / box.width) * (d.view.to - d.view.from);
             const b = at(e.clientX);
             props.onSelect({ from: Math.min(a, b), to: Math.max(a, b) });
           } else if (d.moved) {
             const shift = ((d.x - e.clientX) / box.width) * (d.view.to - d.view.from);
-            props.onView({ from: d.view.from + shift, to: d.view.to + shift });
+            move({ from: d.view.from + shift, to: d.view.to + shift });
           }
         }}
         onPointerUp={(e) => {
           const d = drag.current;
           drag.current = null;
+          if (d?.moved && !d.select) {
+            clearTimeout(telling.current);
+            telling.current = undefined;
+            props.onView(shown.current);
+          }
           if (d && !d.moved && !d.select) props.onPick(at(e.clientX));
         }}
+        onPointerCancel={() => (drag.current = null)}
         onPointerLeave={() => setHover(undefined)}
         onKeyDown={(e) => {
           const span = view.to - view.from;

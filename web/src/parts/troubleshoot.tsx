@@ -13,6 +13,9 @@ export interface Finding {
   anchor: string; // heading in docs/troubleshooting.md
 }
 
+/** ackHeading is the number in the heading of an ERROR acknowledgement: those of keys share one. */
+export const ackHeading = (id: number) => (id >= 4500 && id <= 4599 ? 4500 : id);
+
 /** findings says why there is no picture, most likely reason first. */
 export function findings(s: StreamInfo, a: Activity, now = Date.now()): Finding[] {
   const out: Finding[] = [];
@@ -109,7 +112,7 @@ export function findings(s: StreamInfo, a: Activity, now = Date.now()): Finding[
       type: "error",
       title: `${e.ErrorId} ${e.ErrorCode}`,
       text: `${e.Detail || "The producer was told of this error and its fragment was refused."} (${ago(e.Time * 1000, now)})`,
-      anchor: `ack-${e.ErrorId >= 4500 && e.ErrorId <= 4599 ? 4500 : e.ErrorId}`, // those of keys share a heading
+      anchor: `ack-${ackHeading(e.ErrorId)}`,
     });
   }
   if (out.every((f) => f.type === "info")) {
