@@ -142,6 +142,9 @@ await step("create", async () => {
   await dialog.getByLabel("Stream name").fill("walk-cam");
   await dialog.getByText("Use default settings").click();
   await dialog.getByLabel("Data retention, in hours").fill("2");
+  await dialog.getByLabel("Encryption key").click();
+  await page.getByText("Default key that protects").waitFor();
+  await page.keyboard.press("Escape");
   await button("Add tag", dialog).click();
   await dialog.getByLabel("Tag key").fill("site");
   await dialog.getByLabel("Tag value").fill("lab");
@@ -221,6 +224,12 @@ await step("clip", async () => {
 });
 
 await step("fragments", async () => {
+  let connections = 0; // of GetMedia that are open
+  let most = 0;
+  const isMedia = (r) => r.url().endsWith("/getMedia");
+  const opened = (r) => isMedia(r) && (most = Math.max(most, ++connections));
+  const ended = (r) => isMedia(r) && connections--;
+  page.on("request", opened).on("requestfailed", ended).on("requestfinished", ended);
   await go("/stream/demo-camera/fragments");
   await page.getByText("complete").nth(1).waitFor();
   await page.getByText(/persisted \d\d:/).nth(1).waitFor();
@@ -234,13 +243,30 @@ await step("fragments", async () => {
   execFileSync("ffprobe", ["-v", "error", `${temp}/fragment.mkv`]);
   await page.screenshot({ path: `${shots}/fragment.png` });
   await button("Close", dialog).click();
+  // One connection while the table can be seen, none while it can't.
+  const seen = async (hidden) => {
+    await page.evaluate((h) => {
+      Object.defineProperty(document, "hidden", { configurable: true, get: () => h });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, hidden);
+    for (let i = 0; i < 300 && connections !== (hidden ? 0 : 1); i++) await page.waitForTimeout(100);
+    assert.equal(connections, hidden ? 0 : 1, `connections of GetMedia while hidden is ${hidden}`);
+  };
+  assert.equal(connections, 1);
+  await seen(true);
+  await seen(false);
+  assert.equal(most, 1, "connections of GetMedia at a time");
+  await go("/stream/demo-camera/troubleshoot");
+  for (let i = 0; i < 300 && connections > 0; i++) await page.waitForTimeout(100);
+  assert.equal(connections, 0, "connections of GetMedia on another tab");
+  page.off("request", opened).off("requestfailed", ended).off("requestfinished", ended);
 });
 
 await step("settings", async () => {
   await go("/stream/demo-camera/settings");
   const hours = page.getByLabel("Keep footage for, in hours");
   await hours.fill("1");
-  await page.getByText("This deletes footage").waitFor();
+  await page.getByText("No footage is lost now").waitFor();
   await shoot("settings");
   await hours.fill("48");
   await button("Save").click();

@@ -238,8 +238,25 @@ export class KVS {
     return this.client.json<Activity>("/describeStreamActivity", { StreamName: name }, signal);
   }
 
-  async keys(): Promise<{ id: string; label: string }[]> {
-    const r = await this.client.kms<{ Aliases: { AliasName: string; AliasArn: string; TargetKeyId?: string }[] }>("ListAliases", {});
-    return r.Aliases.map((a) => ({ id: a.AliasArn, label: a.AliasName.replace(/^alias\//, "") }));
+  /** keys are what a stream can be encrypted with: by alias where there is one, with why a key can't be used now. */
+  async keys(): Promise<{ id: string; label: string; description: string; not?: string }[]> {
+    const kms = this.client;
+    const [keys, aliases] = await Promise.all([
+      kms.kms<{ Keys: { KeyId: string; KeyArn: string }[] }>("ListKeys", {}),
+      kms.kms<{ Aliases: { AliasName: string; AliasArn: string; TargetKeyId?: string }[] }>("ListAliases", {}),
+    ]);
+    return Promise.all(
+      keys.Keys.slice(0, 100).map(async (k) => {
+        const alias = aliases.Aliases.find((a) => a.TargetKeyId === k.KeyId);
+        const named = { id: alias?.AliasArn ?? k.KeyArn, label: alias?.AliasName.replace(/^alias\//, "") ?? k.KeyId };
+        try {
+          const { KeyMetadata: m } = await kms.kms<{ KeyMetadata: { Description: string; KeyState: string; KeyManager: string } }>("DescribeKey", { KeyId: k.KeyId });
+          const description = m.Description || (m.KeyManager === "AWS" ? "made and kept by the server" : "");
+          return { ...named, description, not: m.KeyState === "Enabled" ? undefined : `The key is ${m.KeyState}.` };
+        } catch {
+          return { ...named, description: "" }; // who may not describe it may use it all the same
+        }
+      }),
+    );
   }
 }

@@ -25,7 +25,7 @@ export function CreateStream({ onClose }: { onClose: (created?: string) => void 
   const [tags, setTags] = useState<{ key: string; value: string }[]>([]);
   const [error, setError] = useState<Error>();
   const [busy, setBusy] = useState(false);
-  const keys = useLoad(() => kvs.keys(), []);
+  const keys = useLoad(async () => (defaults ? [] : kvs.keys()), [defaults]);
 
   const nameError = name && !/^[a-zA-Z0-9_.-]{1,256}$/.test(name) ? "1 to 256 of a-z, A-Z, 0-9, underscore, dot and hyphen" : "";
   const hours = Number(retention);
@@ -77,7 +77,7 @@ export function CreateStream({ onClose }: { onClose: (created?: string) => void 
           Use default settings
         </Checkbox>
         {!defaults && (
-          <>
+          <SpaceBetween size="l">
             <FormField label="Data retention, in hours" errorText={retentionError} description="0 keeps nothing: the stream can only be watched live.">
               <Input type="number" inputMode="numeric" value={retention} onChange={(e) => setRetention(e.detail.value)} />
             </FormField>
@@ -92,10 +92,10 @@ export function CreateStream({ onClose }: { onClose: (created?: string) => void 
                 selectedOption={key}
                 onChange={(e) => setKey({ value: e.detail.selectedOption.value, label: e.detail.selectedOption.label ?? "" })}
                 statusType={keys.loading ? "loading" : "finished"}
-                options={(keys.value ?? []).map((k) => ({ value: k.id, label: k.label }))}
+                options={(keys.value ?? []).map((k) => ({ value: k.id, label: k.label, description: k.description, disabled: !!k.not, disabledReason: k.not }))}
               />
             </FormField>
-          </>
+          </SpaceBetween>
         )}
         <AttributeEditor
           items={tags}

@@ -55,6 +55,7 @@ export function RangeActions({ stream, arn, by, range, onPlay, onClear }: { stre
 }
 
 function Calls({ stream, by, from, to }: { stream: string; by: By; from: Date; to: Date }) {
+  const { server } = useSession();
   const endpoint = location.origin;
   const selector = `FragmentSelectorType=${by},TimestampRange={StartTimestamp=${from.toISOString()},EndTimestamp=${to.toISOString()}}`;
   return (
@@ -76,7 +77,7 @@ function Calls({ stream, by, from, to }: { stream: string; by: By; from: Date; t
           content: (
             <Code
               text={`import boto3, datetime as dt
-media = boto3.client("kinesis-video-archived-media", endpoint_url="${endpoint}")
+media = boto3.client("kinesis-video-archived-media", endpoint_url="${endpoint}", region_name="${server.region}")
 clip = media.get_clip(StreamName="${stream}", ClipFragmentSelector={
     "FragmentSelectorType": "${by}",
     "TimestampRange": {"StartTimestamp": dt.datetime.fromtimestamp(${from.getTime() / 1000}, dt.timezone.utc),
@@ -100,13 +101,9 @@ open("clip.mp4", "wb").write(clip["Payload"].read())`}
           label: "Go",
           content: (
             <Code
-              text={`client := kvsapi.New(kvsapi.Options{Endpoint: "${endpoint}"})
-clip, err := client.GetClip(ctx, kvsapi.GetClipInput{
-	Stream: "${stream}",
-	By:     sluice.${by === "SERVER_TIMESTAMP" ? "ServerClock" : "ProducerClock"},
-	From:   time.UnixMilli(${from.getTime()}),
-	To:     time.UnixMilli(${to.getTime()}),
-})`}
+              text={`client, err := kvsapi.New(ctx, kvsapi.Options{Endpoint: "${endpoint}", Region: "${server.region}"})
+clip, err := client.GetClip(ctx, sluice.StreamRef{Name: "${stream}"}, sluice.${by === "SERVER_TIMESTAMP" ? "ServerClock" : "ProducerClock"},
+	time.UnixMilli(${from.getTime()}), time.UnixMilli(${to.getTime()})) // a *kvsapi.Media, to read and close`}
             />
           ),
         },

@@ -49,9 +49,9 @@ export function Retention({ stream, onChanged, not }: { stream: StreamInfo; onCh
           <Input type="number" inputMode="numeric" value={value} onChange={(e) => setValue(e.detail.value)} disabled={!!not} />
         </FormField>
         {lower && lost.value && (
-          <Alert type="warning" header="This deletes footage">
+          <Alert type={lost.value.fragments === 0 ? "info" : "warning"} header={lost.value.fragments === 0 ? "No footage is lost now" : "This deletes footage"}>
             {lost.value.fragments === 0
-              ? `Nothing is stored before ${day(lost.value.horizon.getTime())}, so nothing is lost today.`
+              ? `Nothing is stored before ${day(lost.value.horizon.getTime())}, so nothing is deleted today.`
               : `About ${lost.value.fragments} fragments (${bytes(lost.value.bytes)}) from before ${day(lost.value.horizon.getTime())} can't be read any more at once.`}
           </Alert>
         )}

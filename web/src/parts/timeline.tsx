@@ -284,7 +284,7 @@ function Preview({ stream, by, x, ms }: { stream: string; by: By; x: number; ms:
     };
   }, [kvs, stream, by, Math.round(ms / 500)]);
   return (
-    <div className="timeline-preview" style={{ left: x }} aria-hidden="true">
+    <div className="timeline-preview" style={{ left: `clamp(100px, ${x}px, calc(100% - 100px))` }} aria-hidden="true">
       <canvas ref={canvas} width={192} height={108} />
       {note || day(ms)}
     </div>
