@@ -8,7 +8,10 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -409,6 +412,50 @@ func TestAnAbortedChunkHasNoTrailingTags(t *testing.T) {
 	}
 }
 
+// A fragment that is damaged on the disk is told with its number, and passed over.
+func TestADamagedFragmentInTheAnswer(t *testing.T) {
+	t.Parallel()
+	h := open(t, limits.Rates{})
+	var n []sluice.FragmentNumber
+	for i := range 3 {
+		number, _ := h.put(at(1000*int64(i+1)), 500*time.Millisecond, 30_000)
+		n = append(n, number)
+	}
+	h.x.Leave(nil)
+	h.x = nil
+	h.Close()
+	files, err := filepath.Glob(filepath.Join(h.Dir, "media", string(h.cam.ID), "*.rec"))
+	if err != nil || len(files) != 1 {
+		t.Fatal(files, err)
+	}
+	b, err := os.ReadFile(files[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[4096+(len(b)-4096)/2] ^= 1 // of three records as long as each other
+	if err := os.WriteFile(files[0], b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.reopen()
+	r := h.media(sluice.StartSelector{Type: sluice.SelectEarliest})
+	r.want(n[0])
+	if c, _ := r.chunk(); c == nil || c.Number != n[1] || c.Err == nil || c.Err.ID != sluice.InternalError {
+		t.Errorf("GetMedia: chunk %+v, want error %v of fragment %v", c, sluice.InternalError, n[1])
+	}
+	r.want(n[2])
+	h.list = n
+	if all, err := io.ReadAll(h.call("/list").body); err != nil || bytes.Count(all, []byte(fragment.TagFragmentNumber)) != 3 || !bytes.Contains(all, []byte("The fragment could not be read.")) {
+		t.Errorf("GetMediaForFragmentList: %d bytes, %v", len(all), err)
+	}
+}
+
+// reopen opens the parts again, as a start of the server does.
+func (h *house) reopen() {
+	h.Parts = h.Again()
+	h.egress = egress.New(egress.Options{Streams: h.Streams, Limits: limits.New(limits.Rules{}, limits.Rates{}), TokenKey: [32]byte{1}})
+}
+
+// Keys that cannot be used are told in the answer, also where nothing is kept.
 func TestErrorsInTheAnswer(t *testing.T) {
 	t.Parallel()
 	h := open(t, limits.Rates{})
@@ -416,17 +463,35 @@ func TestErrorsInTheAnswer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.cam = h.CreateUnder("locked", key.ARN)
-	x, err := h.Streams.Join(t.Context(), streamtest.Ref("locked"), stream.SessionInfo{})
-	if err != nil {
-		t.Fatal(err)
+	const never = "arn:aws:kms:us-west-2:000000000000:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+	for name, s := range map[string]catalog.New{
+		"locked": {KMSKeyID: key.ARN, Retention: time.Hour}, "locked-live": {KMSKeyID: key.ARN},
+		"nokey": {KMSKeyID: never, Retention: time.Hour}, "nokey-live": {KMSKeyID: never},
+	} {
+		s.Name = name
+		if _, err := h.Catalog.Create(t.Context(), s); err != nil {
+			t.Fatal(err)
+		}
+		if strings.HasPrefix(name, "locked") {
+			x, err := h.Streams.Join(t.Context(), streamtest.Ref(name), stream.SessionInfo{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			x.Leave(nil)
+		}
 	}
-	x.Leave(nil)
 	if _, err := h.Keyring.Disable(t.Context(), key.ID); err != nil {
 		t.Fatal(err)
 	}
-	for name, id := range map[string]sluice.AckErrorCode{"nokey": sluice.KMSKeyNotFound} {
-		h.CreateUnder(name, "arn:aws:kms:us-west-2:000000000000:key/1234abcd-12ab-34cd-56ef-1234567890ab")
+	h.x.Leave(nil)
+	h.x = nil
+	h.reopen() // so that no key is known any more
+	for name, id := range map[string]sluice.AckErrorCode{
+		"locked": sluice.KMSKeyDisabled, "locked-live": sluice.KMSKeyDisabled, "nokey": sluice.KMSKeyNotFound, "nokey-live": sluice.KMSKeyNotFound,
+	} {
+		if _, err := h.Streams.Join(t.Context(), streamtest.Ref(name), stream.SessionInfo{}); stream.AckCode(err) != id {
+			t.Errorf("%s: PutMedia: %v, want %v", name, err, id)
+		}
 		w := httptest.NewRecorder()
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/", nil)
 		if err := h.egress.GetMedia(w, r, egress.Request{Ref: streamtest.Ref(name)}, sluice.StartSelector{Type: sluice.SelectEarliest}); err != nil {
