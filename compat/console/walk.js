@@ -143,8 +143,7 @@ await step("create", async () => {
   await dialog.getByText("Use default settings").click();
   await dialog.getByLabel("Data retention, in hours").fill("2");
   await dialog.getByLabel("Encryption key").click();
-  await page.getByText("Default key that protects").waitFor();
-  await page.keyboard.press("Escape");
+  await page.getByRole("option", { name: "Default key that protects" }).click();
   await button("Add tag", dialog).click();
   await dialog.getByLabel("Tag key").fill("site");
   await dialog.getByLabel("Tag value").fill("lab");
@@ -405,6 +404,20 @@ await step("a user who may only look", async () => {
   await help.close();
   await page.screenshot({ path: `${shots}/denied-users.png` });
   refusals--;
+});
+
+await step("size of the first load", async () => {
+  const fresh = await browser.newContext();
+  const first = await fresh.newPage();
+  const sizes = [];
+  first.on("requestfinished", (r) => r.url().includes("/console/") && sizes.push(r.sizes().then((s) => s.responseBodySize + s.responseHeadersSize)));
+  await first.addInitScript((k) => sessionStorage.setItem("sluice-keys", k), JSON.stringify({ accessKeyId: key, secretAccessKey: secret }));
+  await first.goto(url + "/console/#/stream/demo-camera");
+  await first.waitForFunction(() => document.querySelector("video")?.currentTime > 0);
+  const wire = (await Promise.all(sizes)).reduce((a, b) => a + b, 0);
+  assert.ok(wire > 100_000 && wire <= 700_000, `${wire} bytes`);
+  console.log(`  ${wire} bytes`);
+  await fresh.close();
 });
 
 await browser.close().catch((e) => console.log(section, e.message));
