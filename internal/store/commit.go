@@ -83,16 +83,21 @@ func (s *Store) Append(e Epoch, r Record) *Ticket {
 	}
 	s.mu.Lock()
 	closed := s.closed
+	news := false
 	if !closed {
 		s.queue = append(s.queue, p)
 		s.queued += p.size
+		// Those in between come along without the committer being woken.
+		news = len(s.queue) == 1 || s.queued >= s.o.BatchBytes
 	}
 	s.mu.Unlock()
 	if closed {
 		p.ticket.complete(Entry{}, ErrClosed)
 		return p.ticket
 	}
-	s.nudge()
+	if news {
+		s.nudge()
+	}
 	return p.ticket
 }
 
