@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -26,6 +27,7 @@ import (
 	"github.com/sluicevideo/sluice/internal/sluicetest"
 	"github.com/sluicevideo/sluice/kvsapi"
 	"github.com/sluicevideo/sluice/mkv"
+	"github.com/sluicevideo/sluice/parser"
 	"github.com/sluicevideo/sluice/producer"
 )
 
@@ -36,6 +38,8 @@ type playerCase struct {
 	URL      string         `json:"url"`
 	File     string         `json:"file,omitempty"` // a clip that is downloaded as far as 60 %
 	Options  map[string]any `json:"options,omitempty"`
+	Jump     bool           `json:"jump,omitempty"`    // to the live end once the picture moves
+	Expires  int64          `json:"expires,omitempty"` // when the session ends, ms
 	Live     bool           `json:"live"`
 	Seconds  int            `json:"seconds"`
 	Duration float64        `json:"duration,omitempty"` // of a recording, seconds
@@ -43,7 +47,7 @@ type playerCase struct {
 	Seeks    [][2]float64   `json:"seeks,omitempty"`    // time, picture number
 	Begin    *int64         `json:"begin,omitempty"`    // when the camera played picture 0, ms
 	Loop     int            `json:"loop,omitempty"`     // length of the camera's clip, ms; 10240
-	Latency  int            `json:"latency,omitempty"`  // ms, at most, in the middle
+	Latency  int            `json:"latency,omitempty"`  // ms, at most, of 99 in 100
 	Patience int            `json:"patience,omitempty"` // seconds that the picture may stand; 3
 }
 
@@ -75,6 +79,7 @@ func TestPlayers(t *testing.T) {
 		{"live", func() []playerCase { return liveCases(t, s, seconds) }},
 		{"cut", func() []playerCase { return []playerCase{cutCase(t, s, max(seconds, 25))} }},
 		{"second", func() []playerCase { return secondCases(t, s, seconds) }},
+		{"expires", func() []playerCase { return expiresCase(t, s) }},
 	} {
 		// Cameras that nobody watches only keep the machine busy.
 		if word, _, _ := strings.Cut(strings.TrimRight(only, "*"), " "); !strings.ContainsAny(word, "*?[") && !strings.HasPrefix(g.names, word) {
@@ -315,6 +320,22 @@ func cutCase(t *testing.T, s *sluicetest.Server, seconds int) playerCase {
 	}
 }
 
+// expiresCase is a session that ends while it is watched. None is shorter than five
+// minutes, so it runs with SLUICE_LONG only.
+func expiresCase(t *testing.T, s *sluicetest.Server) []playerCase {
+	if os.Getenv("SLUICE_LONG") == "" {
+		return nil
+	}
+	c := cutCase(t, s, 0)
+	u, err := s.Client().GetHLSStreamingSessionURL(t.Context(), &kvsapi.HLSInput{Stream: sluice.StreamRef{Name: "cut"}, Clock: sluice.ProducerClock, Expires: 5 * time.Minute})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ends := time.Now().Add(5 * time.Minute)
+	c.Name, c.URL, c.Expires, c.Seconds = "expires hls.js HLS", u, ends.UnixMilli(), 320
+	return []playerCase{c}
+}
+
 func sleep(ctx context.Context, d time.Duration) {
 	select {
 	case <-time.After(d):
@@ -430,10 +451,48 @@ func secondCases(t *testing.T, s *sluicetest.Server, seconds int) []playerCase {
 	ms := begin.UnixMilli()
 	cases := []playerCase{
 		{Name: "second hls.js HLS", Player: "hls.js", URL: u, Live: true, Seconds: seconds, Begin: &ms, Loop: int(loop.Milliseconds())},
-		{Name: "second hls.js low latency", Player: "hls.js", URL: u + "&LowLatency=1", Options: map[string]any{"maxLiveSyncPlaybackRate": 1.5}, Live: true, Seconds: seconds, Begin: &ms, Loop: int(loop.Milliseconds())},
+		{Name: "second hls.js low latency", Player: "hls.js", URL: u + "&LowLatency=1", Live: true, Seconds: seconds, Begin: &ms, Loop: int(loop.Milliseconds())},
+		// As docs/playback.md says for those who want the least.
+		{Name: "second hls.js low latency, tuned", Player: "hls.js", URL: u + "&LowLatency=1", Options: map[string]any{"liveSyncDuration": 0.35}, Jump: true, Live: true, Seconds: seconds, Begin: &ms, Loop: int(loop.Milliseconds())},
 	}
 	if os.Getenv("SLUICE_PLAYER_LATENCY") != "" {
-		cases[0].Latency, cases[1].Latency = 3500, 600
+		cases[0].Latency, cases[2].Latency = 3500, 600
+		watchMedia(t, c, name)
 	}
 	return cases
+}
+
+// watchMedia follows the camera with GetMedia and says at the end how old frames
+// were when they came.
+func watchMedia(t *testing.T, c *kvsapi.Client, name string) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	ended := make(chan struct{})
+	var ages []time.Duration
+	go func() {
+		defer close(ended)
+		m, err := c.GetMedia(ctx, sluice.StreamRef{Name: name}, sluice.StartSelector{Type: sluice.SelectNow})
+		if err != nil {
+			return
+		}
+		defer m.Close()
+		for f, err := range parser.NewReader(m).Frames(ctx) {
+			if err != nil {
+				return
+			}
+			ages = append(ages, time.Since(time.Unix(0, 0).Add(f.Timecode)))
+		}
+	}()
+	t.Cleanup(func() {
+		cancel()
+		<-ended
+		// What had arrived before the reader came is no measure.
+		if ages = ages[min(len(ages), 50):]; len(ages) == 0 {
+			return
+		}
+		slices.Sort(ages)
+		at := func(q float64) time.Duration {
+			return ages[int(q*float64(len(ages)-1))].Round(100 * time.Microsecond)
+		}
+		t.Logf("GetMedia: %d frames, p50 %v, p99 %v, max %v", len(ages), at(0.5), at(0.99), at(1))
+	})
 }

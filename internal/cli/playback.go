@@ -1,12 +1,15 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"time"
 
@@ -21,6 +24,7 @@ type viewing struct {
 	env       *Env
 	flags     *clientFlags
 	from, to  time.Time
+	earliest  bool // --from earliest; begin finds out when that is
 	by        sluice.Clock
 	container string
 	low       bool
@@ -32,7 +36,7 @@ type viewing struct {
 
 // rangeFlags gives cmd the flags of a time range.
 func (v *viewing) rangeFlags(cmd *cobra.Command) {
-	timeVar(v.env, cmd.Flags(), &v.from, "from", "TIME to start at (default: live)")
+	cmd.Flags().Var(&startValue{timeValue{t: &v.from, now: v.env.Now}, &v.earliest}, "from", "TIME to start at, or earliest (default: live)")
 	timeVar(v.env, cmd.Flags(), &v.to, "to", "TIME to end at")
 	byVar(cmd, &v.by)
 }
@@ -46,16 +50,63 @@ func (v *viewing) sessionFlags(cmd *cobra.Command) {
 	jsonVar(cmd, &v.json)
 }
 
+// startValue is the TIME of --from, or earliest.
+type startValue struct {
+	timeValue
+	earliest *bool
+}
+
+func (v *startValue) Set(s string) error {
+	if *v.earliest = s == "earliest"; *v.earliest {
+		*v.t, v.text = time.Time{}, s
+		return nil
+	}
+	err := v.timeValue.Set(s)
+	if err != nil {
+		return fmt.Errorf("%w, or earliest", err)
+	}
+	return nil
+}
+
+// begin finds when the stream's first fragment begins, for --from earliest.
+func (v *viewing) begin(ctx context.Context, c *kvsapi.Client, stream sluice.StreamRef) error {
+	if !v.earliest {
+		return nil
+	}
+	to := v.to
+	if to.IsZero() {
+		to = v.env.Now().Add(24 * time.Hour) // producers' clocks may be ahead
+	}
+	list, _, err := c.ListFragments(ctx, &kvsapi.ListFragmentsInput{Stream: stream, Clock: v.by, From: time.Unix(0, int64(time.Millisecond)), To: to, Max: 1000})
+	if err != nil {
+		return err
+	}
+	for _, f := range list {
+		t := f.ServerTimestamp
+		if v.by == sluice.ProducerClock {
+			t = f.ProducerTimestamp
+		}
+		if v.from.IsZero() || t.Before(v.from) {
+			v.from = t
+		}
+	}
+	if v.from.IsZero() {
+		return errors.New("--from earliest: the stream has no fragments that are kept")
+	}
+	return nil
+}
+
 // mode is the PlaybackMode that the range means.
 func (v *viewing) mode(cmd *cobra.Command) (string, error) {
+	started := v.earliest || !v.from.IsZero()
 	switch {
-	case v.from.IsZero() && v.to.IsZero():
+	case !started && v.to.IsZero():
 		return kvsapi.Live, nil
-	case v.from.IsZero():
+	case !started:
 		return "", usagef(cmd, "--to needs --from")
 	case v.to.IsZero():
 		return kvsapi.LiveReplay, nil
-	case !v.to.After(v.from):
+	case !v.earliest && !v.to.After(v.from):
 		return "", usagef(cmd, "--to must be later than --from")
 	}
 	return kvsapi.OnDemand, nil
@@ -99,7 +150,7 @@ func (v *viewing) hls(cmd *cobra.Command, stream string) (kvsapi.StreamingSessio
 		return kvsapi.StreamingSession{}, err
 	}
 	in := &kvsapi.HLSInput{
-		Stream: streamRef(stream), Mode: mode, Clock: v.by, From: v.from, To: v.to, DisplayTimestamp: v.times,
+		Stream: streamRef(stream), Mode: mode, Clock: v.by, To: v.to, DisplayTimestamp: v.times,
 		Expires: v.expires, MaxFragments: v.max, SkipUnsupported: true,
 	}
 	switch v.container {
@@ -116,6 +167,10 @@ func (v *viewing) hls(cmd *cobra.Command, stream string) (kvsapi.StreamingSessio
 	if err != nil {
 		return kvsapi.StreamingSession{}, err
 	}
+	if err := v.begin(cmd.Context(), c, in.Stream); err != nil {
+		return kvsapi.StreamingSession{}, err
+	}
+	in.From = v.from
 	s, err := c.HLSSession(cmd.Context(), in)
 	if err == nil && v.low {
 		s.URL += "&LowLatency=1"
@@ -153,6 +208,9 @@ func newDASHCommand(env *Env) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if err := v.begin(cmd.Context(), c, streamRef(args[0])); err != nil {
+				return err
+			}
 			s, err := c.DASHSession(cmd.Context(), &kvsapi.DASHInput{
 				Stream: streamRef(args[0]), Mode: mode, Clock: v.by, From: v.from, To: v.to, DisplayTimestamp: v.times, DisplayNumber: numbers,
 				Expires: v.expires, MaxFragments: v.max, SkipUnsupported: true,
@@ -183,7 +241,7 @@ are cut at the end. Gaps between fragments are left out.
 		Example: `  sluice clip cam1 --from -10m --to -8m -o door.mp4`,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if v.from.IsZero() || v.to.IsZero() {
+			if !v.earliest && v.from.IsZero() || v.to.IsZero() {
 				return usagef(cmd, "--from and --to must be given")
 			}
 			if _, err := v.mode(cmd); err != nil {
@@ -207,6 +265,9 @@ are cut at the end. Gaps between fragments are left out.
 func (v *viewing) clip(ctx context.Context, stream sluice.StreamRef, output string) (err error) {
 	c, err := v.flags.client(ctx)
 	if err != nil {
+		return err
+	}
+	if err := v.begin(ctx, c, stream); err != nil {
 		return err
 	}
 	m, err := c.GetClip(ctx, stream, v.by, v.from, v.to)
@@ -264,24 +325,30 @@ func (p *progress) end() {
 func newPlayCommand(env *Env) *cobra.Command {
 	v := &viewing{env: env, expires: 12 * time.Hour}
 	var player string
+	var console bool
 	cmd := &cobra.Command{
-		Use:   "play STREAM [--from TIME [--to TIME]] [--player PROGRAM]",
-		Short: "Watch a stream with an installed player",
+		Use:   "play STREAM [--from TIME [--to TIME]] [--player PROGRAM | --console]",
+		Short: "Watch a stream with an installed player, or in the console",
 		Long: `Open an HLS session and give it to mpv, ffplay or vlc, whichever is installed, or
-to the program named. Without any of them the URL of the console, where streams
-can be watched in the browser, is printed.
+to the program named. With --console, and where none of them is installed, the
+stream's page of the console opens in the browser: the one that BROWSER names, or
+the desktop's.
 
 ` + timeHelp + `.`,
 		Example: `  sluice play cam1
-  sluice play cam1 --from -1h --to now --player vlc`,
+  sluice play cam1 --from -1h --to now --player vlc
+  sluice play cam1 --console`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if console && (player != "" || v.earliest || !v.from.IsZero() || !v.to.IsZero()) {
+				return usagef(cmd, "--console goes without --player, --from and --to: the page has a timeline")
+			}
 			path, err := findPlayer(player)
 			if err != nil {
 				return err
 			}
-			if path == "" {
-				return v.console(cmd.Context(), args[0])
+			if console || path == "" {
+				return v.console(cmd.Context(), args[0], path == "")
 			}
 			s, err := v.hls(cmd, args[0])
 			if err != nil {
@@ -296,6 +363,7 @@ can be watched in the browser, is printed.
 	v.flags = addClientFlags(env, cmd)
 	v.rangeFlags(cmd)
 	cmd.Flags().StringVar(&player, "player", "", "PROGRAM to play with (default: mpv, ffplay or vlc)")
+	cmd.Flags().BoolVar(&console, "console", false, "open the stream's page of the console instead")
 	return cmd
 }
 
@@ -338,15 +406,48 @@ func (v *viewing) play(ctx context.Context, path, url string) error {
 	return nil
 }
 
-func (v *viewing) console(ctx context.Context, stream string) error {
+// console opens the stream's page in the browser, and says where it is in case
+// that does nothing.
+func (v *viewing) console(ctx context.Context, stream string, missing bool) error {
 	_, endpoint, err := v.flags.config(ctx)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(v.env.Stderr, "None of %s is installed.\n", strings.Join(players, ", "))
+	if missing {
+		fmt.Fprintf(v.env.Stderr, "None of %s is installed.\n", strings.Join(players, ", "))
+	}
 	if endpoint == "" {
 		return errors.New("no player: install one, or open the stream in the console of AWS")
 	}
-	_, err = fmt.Fprintf(v.env.Stdout, "Watch %s in the console: %s\n", stream, endpoint)
-	return err
+	if arn, err := sluice.ParseARN(stream); err == nil {
+		stream = arn.Name
+	}
+	page := endpoint + "/console/#/stream/" + url.PathEscape(stream)
+	if _, err := fmt.Fprintf(v.env.Stdout, "Watch %s in the console: %s\n", stream, page); err != nil {
+		return err
+	}
+	if browser := v.browser(page); browser != nil {
+		if out, err := exec.CommandContext(ctx, browser[0], browser[1:]...).CombinedOutput(); err != nil {
+			return fmt.Errorf("%s: %w: %s", browser[0], err, bytes.TrimSpace(out))
+		}
+	}
+	return nil
+}
+
+// browser is the command that opens a page, or nil.
+func (v *viewing) browser(page string) []string {
+	if b := v.env.Getenv("BROWSER"); b != "" {
+		return []string{b, page}
+	}
+	open := []string{"xdg-open", page}
+	switch runtime.GOOS {
+	case "darwin":
+		open[0] = "open"
+	case "windows":
+		open = []string{"rundll32", "url.dll,FileProtocolHandler", page}
+	}
+	if _, err := exec.LookPath(open[0]); err != nil {
+		return nil
+	}
+	return open
 }

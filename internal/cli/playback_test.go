@@ -69,6 +69,9 @@ func TestPlaybackVerbs(t *testing.T) {
 		{"hls cam --from " + from + " --by producer", "#EXTM3U"},
 		{"hls cam --from " + from + " --to " + to + " --by producer --container ts", "avc1"},
 		{"hls cam --low-latency", "LowLatency=1"},
+		{"hls cam --from earliest", "#EXTM3U"},
+		{"hls cam --from earliest --to " + to + " --by producer", "avc1"},
+		{"dash cam --from earliest --to " + to + " --by producer", "<MPD"},
 		{"dash cam --from " + from + " --to " + to + " --by producer --numbers", "kvs:fn="},
 		{"dash cam", `type="dynamic"`},
 	} {
@@ -98,10 +101,16 @@ func TestPlaybackVerbs(t *testing.T) {
 	if r := run(t, environ, "play", "cam", "--player", player); r.code != 0 || !strings.Contains(r.out, "plays "+s.Endpoint+"/hls/v1/") {
 		t.Errorf("play: %+v", r)
 	}
+	browser := append(environ[:len(environ):len(environ)], "BROWSER="+player)
+	if r := run(t, browser, "play", "cam", "--console"); r.code != 0 || !strings.Contains(r.out, s.Endpoint+"/console/#/stream/cam\n") {
+		t.Errorf("play --console: %+v", r)
+	}
 	for _, tt := range []struct {
 		args, want string
 		code       int
 	}{
+		{"play cam --console --from -1h", "the page has a timeline", cli.ExitUsage},
+		{"hls cam --from then", "or earliest", cli.ExitUsage},
 		{"hls cam --to now", "--to needs --from", cli.ExitUsage},
 		{"hls cam --container webm", "want mp4 or ts", cli.ExitUsage},
 		{"hls cam --container ts --low-latency", "--low-latency is for", cli.ExitUsage},

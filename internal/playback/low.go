@@ -38,7 +38,11 @@ type edgeFragment struct {
 const (
 	// edgeKeep is how many fragments keep their parts: those that a player near
 	// the live end may still ask for.
-	edgeKeep = 4
+	edgeKeep = 6
+	// partsOf is how many whole segments are listed with their parts. Players that
+	// see parts of the open fragment alone take them for too near the end, and
+	// wait until it is whole.
+	partsOf = 3
 	// edgeIdle: an edge that nobody asked for in this time ends.
 	edgeIdle = 30 * time.Second
 	// edgeStart is how long a player's first request waits for an edge to catch up:
@@ -353,6 +357,17 @@ func (l *lowList) has(msn, part int64) bool {
 	return msn < last || msn == last && part >= 0 && int64(l.open) > part
 }
 
+// edge is after which fragment the list's live end begins.
+func (l *view) edge(s *Session) sluice.FragmentNumber {
+	if len(l.items) == 0 {
+		if l.any {
+			return l.last.Number
+		}
+		return before(s.First)
+	}
+	return before(l.items[max(0, len(l.items)-partsOf)].Number.Sequence())
+}
+
 func (v *Viewer) lowPlaylist(ctx context.Context, number uint32) (*lowList, error) {
 	s, p := v.Session, v.p
 	list, err := p.view(ctx, s, v.Stream.Retention, durablePoll)
@@ -363,13 +378,12 @@ func (v *Viewer) lowPlaylist(ctx context.Context, number uint32) (*lowList, erro
 	if list.any {
 		after = list.last.Number
 	}
-	e := p.edgeOf(s.Stream, after)
+	e := p.edgeOf(s.Stream, list.edge(s))
 	fragments, caught, changed := e.snapshot()
 	l := &lowList{media: v.playlist(list, number), open: -1, caught: caught, changed: changed}
 	m := l.media
 	m.PartTarget = p.partTarget(s.Frame)
-	// Parts are listed while a player near the live end may want them.
-	for i := max(0, len(list.items)-3); i < len(list.items); i++ {
+	for i := max(0, len(list.items)-partsOf); i < len(list.items); i++ {
 		for j := range fragments {
 			if f := &fragments[j]; f.head.Number == list.items[i].Number && f.done {
 				m.Segments[i].Parts, _ = v.parts(f, number, m)

@@ -177,7 +177,7 @@ func (v *Viewer) tuneIn(ctx context.Context, list *view) (*view, error) {
 	}
 	last := &list.items[len(list.items)-1]
 	if s.LowLatency {
-		p.edgeOf(s.Stream, last.Number)
+		p.edgeOf(s.Stream, list.edge(s))
 		return list, nil
 	}
 	// The one behind it began when it ended, and is as long.
