@@ -456,7 +456,7 @@ func secondCases(t *testing.T, s *sluicetest.Server, seconds int) []playerCase {
 		{Name: "second hls.js low latency, tuned", Player: "hls.js", URL: u + "&LowLatency=1", Options: map[string]any{"liveSyncDuration": 0.35}, Jump: true, Live: true, Seconds: seconds, Begin: &ms, Loop: int(loop.Milliseconds())},
 	}
 	if os.Getenv("SLUICE_PLAYER_LATENCY") != "" {
-		cases[0].Latency, cases[2].Latency = 3500, 600
+		cases[0].Latency, cases[1].Latency, cases[2].Latency = 3500, 600, 600
 		watchMedia(t, c, name)
 	}
 	return cases
