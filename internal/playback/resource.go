@@ -341,7 +341,7 @@ func (v *Viewer) Fragment(ctx context.Context, operation string, container Conta
 	}
 	f, err := v.p.media(ctx, s.Stream, n)
 	if errors.Is(err, ErrGone) {
-		return nil, notFound("FragmentNumber: there is no such fragment, or no longer")
+		return nil, v.gone(ctx, n)
 	}
 	if err != nil {
 		return nil, err
@@ -383,11 +383,26 @@ func (v *Viewer) fragmentNumber(ctx context.Context) (sluice.FragmentNumber, err
 	return v.bySequence(ctx, at-1)
 }
 
+// gone is why there is no fragment of that number: it has expired, which is 404;
+// or, as fragments go in their order, it never was one of this stream, which the
+// token does not open.
+func (v *Viewer) gone(ctx context.Context, n sluice.FragmentNumber) error {
+	for e, err := range v.p.o.Source.List(ctx, v.Session.Stream, store.Query{Order: store.ByNumber, Limit: 1}) {
+		if err != nil {
+			return err
+		}
+		if n.Compare(e.Number) > 0 {
+			return denied("FragmentNumber: is not of the session's stream")
+		}
+	}
+	return notFound("FragmentNumber: there is no such fragment, or no longer")
+}
+
 // belongs refuses fragments that are no part of the session: a token opens what
 // its caller asked for, and nothing beside it.
 func (v *Viewer) belongs(ctx context.Context, f *Fragment) error {
 	s := v.Session
-	outside := notFound("FragmentNumber: is not in the session")
+	outside := denied("FragmentNumber: is not in the session")
 	start := f.start(s.Clock)
 	switch s.Mode {
 	case Live:
