@@ -672,3 +672,31 @@ func FuzzToken(f *testing.F) {
 		}
 	})
 }
+
+// What is sent is paced by the bandwidth limit, and all of it comes.
+func TestBandwidthOfReaders(t *testing.T) {
+	t.Parallel()
+	h := open(t, limits.Rates{GetMediaBandwidth: 200_000, FragmentListBandwidth: 200_000})
+	var n []sluice.FragmentNumber
+	for i := range 5 {
+		number, _ := h.put(at(1000*int64(i+1)), 0, 100_000)
+		n = append(n, number)
+	}
+	began := time.Now()
+	r := h.media(sluice.StartSelector{Type: sluice.SelectEarliest})
+	for _, n := range n {
+		r.want(n)
+	}
+	// A second's worth may pass at once.
+	if d := time.Since(began); d < 1400*time.Millisecond {
+		t.Errorf("GetMedia: 500 kB at 200 kB/s took %v", d)
+	}
+	h.list = n
+	began = time.Now()
+	if all, err := io.ReadAll(h.call("/list").body); err != nil || len(all) < 500_000 {
+		t.Errorf("GetMediaForFragmentList: %d bytes, %v", len(all), err)
+	}
+	if d := time.Since(began); d < 1400*time.Millisecond {
+		t.Errorf("GetMediaForFragmentList: 500 kB at 200 kB/s took %v", d)
+	}
+}
