@@ -61,7 +61,7 @@ func TestLowLatencyDelay(t *testing.T) {
 					continue
 				}
 				seen[q[2]] = true
-				if len(seen) < 30 {
+				if len(seen) < 60 {
 					continue // from before we came
 				}
 				last := start.Add(-40 * time.Millisecond) // when the last picture was sent

@@ -163,7 +163,8 @@ func TestTuneIn(t *testing.T) {
 }
 
 // TestLowLatencyBegins: the first playlist of all already has the parts of the
-// open fragment that are there, when nobody has watched before.
+// open fragment that are there and those of the whole ones before it, when nobody
+// has watched before.
 func TestLowLatencyBegins(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -174,8 +175,14 @@ func TestLowLatencyBegins(t *testing.T) {
 		got := p.wait(reload(token, ""))
 		synctest.Wait()
 		begun := time.Now()
-		if r := <-got; r.err != nil || r.at.Sub(begun) != 0 || len(partsOf(r.text)) < 3 {
+		r := <-got
+		if r.err != nil || r.at.Sub(begun) != 0 || len(partsOf(r.text, a.head.Number)) < 3 {
 			t.Errorf("after %v: %v\n%s", r.at.Sub(begun), r.err, r.text)
+		}
+		for i, s := range read(t, r.text).segments {
+			if len(partsOf(r.text, s.number)) < 10 {
+				t.Errorf("whole segment %d is listed without its parts", i)
+			}
 		}
 		a.end(f, io.EOF)
 		// A camera that is away holds nobody up for long.

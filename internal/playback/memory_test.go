@@ -264,6 +264,16 @@ func (a *arrival) Behind() bool {
 	return a.given < len(a.frames) || a.err != nil
 }
 
+// stored is a durable fragment as one that has arrived.
+func (m *memory) stored(f *playback.Fragment) *arrival {
+	a := &arrival{m: m, head: *f, err: io.EOF}
+	a.head.Index, a.head.Elements = nil, nil
+	for _, e := range f.Index {
+		a.frames = append(a.frames, playback.LiveFrame{Entry: e, Data: f.Elements[e.Offset : e.Offset+e.Size]})
+	}
+	return a
+}
+
 func (m *memory) Follow(ctx context.Context, _ sluice.StreamID, after sluice.FragmentNumber) iter.Seq2[playback.Arriving, error] {
 	return func(yield func(playback.Arriving, error) bool) {
 		for {
@@ -273,6 +283,11 @@ func (m *memory) Follow(ctx context.Context, _ sluice.StreamID, after sluice.Fra
 			for _, a := range m.arrivals {
 				if next == nil && a.head.Number.Compare(after) > 0 {
 					next = a
+				}
+			}
+			for _, e := range m.entries { // durable ones are there at once
+				if n := e.Number; n.Compare(after) > 0 && (next == nil || n.Compare(next.head.Number) < 0) {
+					next = m.stored(m.fragments[n])
 				}
 			}
 			m.mu.Unlock()
