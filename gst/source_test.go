@@ -3,6 +3,7 @@ package gst_test
 import (
 	"crypto/md5"
 	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -206,9 +207,26 @@ func TestSourcePlays(t *testing.T) {
 		t.Fatal(err)
 	}
 	waitForN(t, out, "chain", 120)
-	cmd.Process.Kill()
-	cmd.Wait()
+	// Ctrl-C: EOS goes through to the sink.
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("after Ctrl-C: %v", err)
+	}
 	sink.end()
+}
+
+// A range in which there is nothing is said to be empty, not waited for.
+func TestSourceOfNothing(t *testing.T) {
+	t.Parallel()
+	need(t)
+	srv := sluicetest.Start(t)
+	srv.CreateStream("empty", time.Hour)
+	out, err := program(t, srv, "gst-launch-1.0", words("kvssrc stream-name=empty start-at=-1h stop-at=now ! fakesink")...).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "There was nothing to read") {
+		t.Errorf("%v\n%s", err, out)
+	}
 }
 
 func TestSourceCycles(t *testing.T) {

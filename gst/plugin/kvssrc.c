@@ -50,6 +50,7 @@ typedef struct {
   GRecMutex task_lock;
   gboolean live;
   gboolean stopping; /* under the object lock: the task does not begin again */
+  gint ending;       /* atomic: EOS was asked for */
 
   /* Of the task alone, or while it stands. */
   GstPad *pads[3]; /* by track: 1 video, 2 audio */
@@ -165,6 +166,8 @@ static void announce(KvsSrc *self, guint32 tracks) {
 
 static void finish(KvsSrc *self) {
   announce(self, 0);
+  if (self->pads[1] == NULL && self->pads[2] == NULL) /* nobody would hear of EOS */
+    GST_ELEMENT_ERROR(self, RESOURCE, NOT_FOUND, ("There was nothing to read."), (NULL));
   GstEvent *eos = gst_event_new_eos();
   gst_event_set_seqnum(eos, self->seqnum);
   push_all(self, eos);
@@ -208,8 +211,13 @@ static void loop(gpointer user) {
   int flow;
 
   memset(&f, 0, sizeof f);
-  flow = self->core->source_next(self->source, &f);
+  flow = g_atomic_int_get(&self->ending) ? SLUICE_FLOW_EOS : self->core->source_next(self->source, &f);
+  if (flow == SLUICE_FLOW_FLUSHING && g_atomic_int_get(&self->ending)) flow = SLUICE_FLOW_EOS;
   if (flow == SLUICE_FLOW_FLUSHING) {
+    set_task(self, GST_TASK_PAUSED);
+    return;
+  }
+  if (flow == SLUICE_FLOW_ERROR) { /* it was told */
     set_task(self, GST_TASK_PAUSED);
     return;
   }
@@ -326,6 +334,17 @@ static gboolean src_query(GstPad *pad, GstObject *parent, GstQuery *q) {
   }
 }
 
+/* send_event ends the stream when a program sends EOS, as gst-launch-1.0 -e does. */
+static gboolean send_event(GstElement *element, GstEvent *e) {
+  KvsSrc *self = KVS_SRC(element);
+  if (GST_EVENT_TYPE(e) != GST_EVENT_EOS || self->source == 0) return GST_ELEMENT_CLASS(kvs_src_parent_class)->send_event(element, e);
+  g_atomic_int_set(&self->ending, TRUE);
+  self->core->source_unblock(self->source, TRUE);
+  set_task(self, GST_TASK_STARTED); /* it pushes the EOS */
+  gst_event_unref(e);
+  return TRUE;
+}
+
 static gboolean is_live(KvsSrc *self) {
   gboolean live;
   GValue v = G_VALUE_INIT;
@@ -371,6 +390,7 @@ static GstStateChangeReturn change_state(GstElement *element, GstStateChange tra
       self->base = 0;
       self->stop = -1;
       self->complete = FALSE;
+      g_atomic_int_set(&self->ending, FALSE);
       self->discont = FALSE;
       gst_segment_init(&self->segment, GST_FORMAT_TIME);
       for (int i = 1; i < 3; i++) self->flow[i] = GST_FLOW_OK;
@@ -461,6 +481,7 @@ static void kvs_src_class_init(KvsSrcClass *klass) {
   object->finalize = finalize;
   props_install(object, rows, G_N_ELEMENTS(rows));
   element->change_state = change_state;
+  element->send_event = send_event;
   gst_element_class_add_static_pad_template(element, &video_template);
   gst_element_class_add_static_pad_template(element, &audio_template);
   gst_element_class_set_static_metadata(element, "KVS Source", "Source/Video/Network", "Reads a Kinesis video stream, of Sluice or AWS", "The Sluice developers");
