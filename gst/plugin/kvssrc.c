@@ -166,8 +166,6 @@ static void announce(KvsSrc *self, guint32 tracks) {
 
 static void finish(KvsSrc *self) {
   announce(self, 0);
-  if (self->pads[1] == NULL && self->pads[2] == NULL) /* nobody would hear of EOS */
-    GST_ELEMENT_ERROR(self, RESOURCE, NOT_FOUND, ("There was nothing to read."), (NULL));
   GstEvent *eos = gst_event_new_eos();
   gst_event_set_seqnum(eos, self->seqnum);
   push_all(self, eos);
@@ -217,11 +215,10 @@ static void loop(gpointer user) {
     set_task(self, GST_TASK_PAUSED);
     return;
   }
-  if (flow == SLUICE_FLOW_ERROR) { /* it was told */
-    set_task(self, GST_TASK_PAUSED);
-    return;
-  }
   if (flow != SLUICE_FLOW_OK) {
+    /* Without a pad nobody hears of the end. An error was told already. */
+    if (flow == SLUICE_FLOW_EOS && self->pads[1] == NULL && self->pads[2] == NULL)
+      GST_ELEMENT_ERROR(self, RESOURCE, NOT_FOUND, ("There was nothing to read."), (NULL));
     finish(self);
     return;
   }
@@ -337,7 +334,7 @@ static gboolean src_query(GstPad *pad, GstObject *parent, GstQuery *q) {
 /* send_event ends the stream when a program sends EOS, as gst-launch-1.0 -e does. */
 static gboolean send_event(GstElement *element, GstEvent *e) {
   KvsSrc *self = KVS_SRC(element);
-  if (GST_EVENT_TYPE(e) != GST_EVENT_EOS || self->source == 0) return GST_ELEMENT_CLASS(kvs_src_parent_class)->send_event(element, e);
+  if (GST_EVENT_TYPE(e) != GST_EVENT_EOS || GST_STATE(element) < GST_STATE_PAUSED) return GST_ELEMENT_CLASS(kvs_src_parent_class)->send_event(element, e);
   g_atomic_int_set(&self->ending, TRUE);
   self->core->source_unblock(self->source, TRUE);
   set_task(self, GST_TASK_STARTED); /* it pushes the EOS */
