@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -298,24 +299,31 @@ func TestAMachineThatWasOff(t *testing.T) {
 
 func TestRunWakesAndEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		b := newBench(func(o *retention.Options) { o.Interval = time.Hour })
+		var dropped atomic.Int64
+		b := newBench(func(o *retention.Options) {
+			o.Interval = time.Hour
+			o.Dropped = func(context.Context, sluice.StreamID) error {
+				dropped.Add(1)
+				return nil
+			}
+		})
 		b.streams = []retention.Stream{{ID: "d", Deleting: true}}
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan struct{})
 		go func() { defer close(done); b.Run(ctx) }()
 		synctest.Wait()
-		if len(b.dropped) != 1 {
-			t.Errorf("%d sweeps at the start", len(b.dropped))
+		if dropped.Load() != 1 {
+			t.Errorf("%d sweeps at the start", dropped.Load())
 		}
 		b.Wake()
 		synctest.Wait()
-		if len(b.dropped) != 2 {
-			t.Errorf("%d sweeps after Wake", len(b.dropped))
+		if dropped.Load() != 2 {
+			t.Errorf("%d sweeps after Wake", dropped.Load())
 		}
 		time.Sleep(time.Hour + time.Second)
 		synctest.Wait()
-		if len(b.dropped) != 3 {
-			t.Errorf("%d sweeps after an hour", len(b.dropped))
+		if dropped.Load() != 3 {
+			t.Errorf("%d sweeps after an hour", dropped.Load())
 		}
 		cancel()
 		<-done
