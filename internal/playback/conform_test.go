@@ -80,6 +80,9 @@ func TestConformance(t *testing.T) {
 							} else if gap == 0 {
 								seamless++
 							}
+							if d := s.duration - float64(end-base)/90000; d > 0.002 || d < -0.002 {
+								t.Fatalf("segment %d is listed with %v s and decodes for %v", l.sequence+i, s.duration, float64(end-base)/90000)
+							}
 							decoded = end
 						}
 						// A restart may lose count of discontinuities that nobody can
