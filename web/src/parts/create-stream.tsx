@@ -13,6 +13,9 @@ import { errorText } from "../text";
 import { useLoad } from "../hooks";
 import { useSession } from "../session";
 
+const defaultAlias = "aws/kinesisvideo";
+const defaultKey = defaultAlias + " (default)";
+
 /** The guide's create dialog: a name and default settings, or each setting by hand. */
 export function CreateStream({ onClose }: { onClose: (created?: string) => void }) {
   const { kvs } = useSession();
@@ -21,7 +24,7 @@ export function CreateStream({ onClose }: { onClose: (created?: string) => void 
   const [retention, setRetention] = useState("24");
   const [mediaType, setMediaType] = useState("video/h264");
   const [device, setDevice] = useState("");
-  const [key, setKey] = useState<{ value?: string; label: string }>({ label: "aws/kinesisvideo (default)" });
+  const [key, setKey] = useState<{ value?: string; label: string }>({ value: "", label: defaultKey });
   const [tags, setTags] = useState<{ key: string; value: string }[]>([]);
   const [error, setError] = useState<Error>();
   const [busy, setBusy] = useState(false);
@@ -92,7 +95,13 @@ export function CreateStream({ onClose }: { onClose: (created?: string) => void 
                 selectedOption={key}
                 onChange={(e) => setKey({ value: e.detail.selectedOption.value, label: e.detail.selectedOption.label ?? "" })}
                 statusType={keys.loading ? "loading" : "finished"}
-                options={(keys.value ?? []).map((k) => ({ value: k.id, label: k.label, description: k.description, disabled: !!k.not, disabledReason: k.not }))}
+                options={[
+                  // The server makes the default key when a stream first needs it.
+                  { value: "", label: defaultKey, description: keys.value?.find((k) => k.label === defaultAlias)?.description },
+                  ...(keys.value ?? [])
+                    .filter((k) => k.label !== defaultAlias)
+                    .map((k) => ({ value: k.id, label: k.label, description: k.description, disabled: !!k.not, disabledReason: k.not })),
+                ]}
               />
             </FormField>
           </SpaceBetween>
