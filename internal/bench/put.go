@@ -64,6 +64,11 @@ func (p *Put) Run(ctx context.Context, t *Target) PutResult {
 			continue
 		}
 		defer conn.Close()
+		if c, ok := conn.(*net.TCPConn); ok && !p.FullRate {
+			// Else the kernel hides seconds of media, and a camera never learns that
+			// the server reads slower than it sends.
+			c.SetWriteBuffer(cameraBuffer)
+		}
 		defer context.AfterFunc(sending, func() { conn.SetDeadline(time.Unix(1, 0)) })()
 		cameras = append(cameras, &camera{put: r, stream: name, conn: conn, answer: answer, sent: map[int64]*sent{}})
 	}
@@ -103,6 +108,8 @@ func (p *Put) Run(ctx context.Context, t *Target) PutResult {
 	result.Err = r.bad.err()
 	return result
 }
+
+const cameraBuffer = 128 << 10
 
 // put is a load that runs.
 type put struct {
