@@ -223,15 +223,31 @@ func (d *DB) Checkpoint(ctx context.Context) error {
 func (d *DB) Scrub(ctx context.Context) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	var busy, frames, moved int
-	err := d.write.QueryRowContext(context.WithoutCancel(ctx), `PRAGMA wal_checkpoint(TRUNCATE)`).Scan(&busy, &frames, &moved)
-	if err == nil && busy != 0 {
-		err = errors.New("a reader keeps what was deleted")
+	ctx = context.WithoutCancel(ctx)
+	// A log that the power cut shortens half-way must not be a beginning of the old
+	// one, which would undo what came after it. So it is begun anew before it is
+	// emptied: by a commit, which changes nothing.
+	err := d.emptyLog(ctx, "RESTART")
+	if err == nil {
+		_, err = d.write.ExecContext(ctx, `PRAGMA user_version = 0`)
+	}
+	if err == nil {
+		err = d.emptyLog(ctx, "TRUNCATE")
 	}
 	if err != nil {
 		return fmt.Errorf("database %s: %w", d.path, err)
 	}
 	return nil
+}
+
+// emptyLog moves the whole log into the file.
+func (d *DB) emptyLog(ctx context.Context, mode string) error {
+	var busy, frames, moved int
+	err := d.write.QueryRowContext(ctx, `PRAGMA wal_checkpoint(`+mode+`)`).Scan(&busy, &frames, &moved)
+	if err == nil && busy != 0 {
+		err = errors.New("a reader keeps what was deleted")
+	}
+	return err
 }
 
 // Close lets go of the file. It may be called twice.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"testing"
 	"time"
 
@@ -158,38 +159,51 @@ func (c *camera) check() {
 }
 
 // The power goes between CreateStream, the making of its key, each PERSISTED and
-// DeleteStream.
+// DeleteStream; and each time it leaves something else of what was not synced.
 func TestPowerCutFromCreateToDelete(t *testing.T) {
-	root := kms.NewRootKey()
+	root, seeds := kms.NewRootKey(), uint64(3)
+	if os.Getenv("SLUICE_LONG") != "" {
+		seeds = 50
+	}
 	for cut := 1; ; cut++ {
-		c := &camera{t: t, fs: crashfs.New(), root: root, acked: map[sluice.FragmentNumber][]byte{}}
-		if err := errors.Join(c.fs.Mkdir("/data"), c.fs.SyncDir("/")); err != nil {
-			t.Fatal(err)
-		}
-		c.fs.CutAt(cut)
-		err := c.open()
-		if err == nil {
-			err = c.live()
-		}
-		whole := !c.fs.Dead()
-		if err != nil && whole {
-			t.Fatalf("cut %d: an error with power: %v", cut, err)
-		}
-		next := c.fs.PowerCut(uint64(cut))
-		c.close()
-		c.fs = next
-		if err := c.open(); err != nil {
-			t.Errorf("cut %d: opening again: %v", cut, err)
-		} else {
-			c.check()
-		}
-		c.close()
-		if t.Failed() {
-			t.Fatalf("that was the cut before operation %d", cut)
+		whole := false
+		for seed := range seeds {
+			whole = cutAt(t, root, cut, uint64(cut)+seed<<32)
+			if t.Failed() {
+				t.Fatalf("that was the cut before operation %d, seed %d", cut, seed)
+			}
 		}
 		if whole {
-			t.Logf("%d cuts", cut)
+			t.Logf("%d cuts", uint64(cut)*seeds)
 			return
 		}
 	}
+}
+
+// cutAt lives until the power goes, and opens what is left. It reports whether
+// the power lasted.
+func cutAt(t *testing.T, root kms.RootKey, cut int, seed uint64) (whole bool) {
+	c := &camera{t: t, fs: crashfs.New(), root: root, acked: map[sluice.FragmentNumber][]byte{}}
+	if err := errors.Join(c.fs.Mkdir("/data"), c.fs.SyncDir("/")); err != nil {
+		t.Fatal(err)
+	}
+	c.fs.CutAt(cut)
+	err := c.open()
+	if err == nil {
+		err = c.live()
+	}
+	whole = !c.fs.Dead()
+	if err != nil && whole {
+		t.Fatalf("cut %d: an error with power: %v", cut, err)
+	}
+	next := c.fs.PowerCut(seed)
+	c.close()
+	c.fs = next
+	if err := c.open(); err != nil {
+		t.Errorf("cut %d: opening again: %v", cut, err)
+	} else {
+		c.check()
+	}
+	c.close()
+	return whole
 }
