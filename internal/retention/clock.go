@@ -19,6 +19,10 @@ const (
 	// confirmAfter is how long a clock that jumped must have run evenly, with a time
 	// service vouching for it, before it is believed.
 	confirmAfter = time.Hour
+	// settledAfter is how long a clock that is ahead by what may well be the time
+	// the machine was off (offTimeUnknown at most) must have run evenly where nobody
+	// vouches for any clock: somebody would have set it right by then.
+	settledAfter = 24 * time.Hour
 	noteEvery    = 10 * time.Minute
 	remindEvery  = time.Hour
 )
@@ -34,13 +38,15 @@ const (
 //
 // A clock that is not where it should be deletes nothing until it is, or until
 // somebody vouches for it: the system's time service for an hour, or the operator
-// by --accept-clock. Boards without a battery start with an old time and are set
+// by --accept-clock. After some days off it is believed when it has run evenly for
+// a day, for machines that nobody vouches for. Boards without a battery start with an old time and are set
 // by their time service a little later.
 type clock struct {
 	begun     bool
 	low, high time.Duration // where it is believed
 	seen      time.Duration // at the last look
 	doubted   bool
+	wasOff    bool          // the doubt is how long the machine was off
 	since     time.Duration // running time of the last step
 	reminded  time.Duration
 	noted     time.Duration // running time when it was kept in the store
@@ -66,7 +72,7 @@ func (s *Sweeper) believe(ctx context.Context, wall time.Time) (bool, error) {
 	step := at - c.seen
 	c.seen = at
 	if step.Abs() > tolerance {
-		c.since = run
+		c.since, c.wasOff = run, false
 	}
 	off := c.off(at)
 	switch {
@@ -80,6 +86,9 @@ func (s *Sweeper) believe(ctx context.Context, wall time.Time) (bool, error) {
 			"off_by", off.Round(time.Second))
 	case s.vouched() && run-c.since >= confirmAfter:
 		s.o.Logger.Warn("the clock that was not where it should be is kept by a time service and is believed from here on", "was_off_by", off.Round(time.Second))
+		c.doubted = false
+	case c.wasOff && off > 0 && off <= offTimeUnknown && run-c.since >= settledAfter:
+		s.o.Logger.Info("the machine was off for some time, it seems: the clock is believed from here on", "off_by", off.Round(time.Second))
 		c.doubted = false
 	case run-c.reminded >= remindEvery:
 		c.reminded = run
@@ -117,9 +126,9 @@ func (c *clock) begin(last store.Clock, o Options, at, run time.Duration) {
 	case last.Boot == 0 && here != 0:
 		// All that is known is when media last came, before or after the machine was
 		// started.
-		c.low, c.high = was-run-tolerance, was-run+away
+		c.low, c.high, c.wasOff = was-run-tolerance, was-run+away, true
 	default:
-		c.low, c.high = was-run-tolerance, was+last.Slack+away
+		c.low, c.high, c.wasOff = was-run-tolerance, was+last.Slack+away, true
 	}
 }
 

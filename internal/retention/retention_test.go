@@ -276,6 +276,16 @@ func TestAMachineThatWasOff(t *testing.T) {
 	if b.restart(false, time.Minute); !b.trims(t) {
 		t.Error("20 days: accepted, and forgotten at the next start")
 	}
+	if b = off(3*day, func(*bench) {}); b.trims(t) {
+		t.Error("3 days: believed at once")
+	}
+	if b.pass(25 * time.Hour); !b.trims(t) {
+		t.Error("3 days: not believed after a day in which nobody set the clock")
+	}
+	b = off(20*day, func(*bench) {})
+	if b.pass(25 * time.Hour); b.trims(t) {
+		t.Error("20 days: believed after a day")
+	}
 	b = off(20*day, func(b *bench) { b.synced = true })
 	if b.trims(t) {
 		t.Error("20 days: believed at once")
