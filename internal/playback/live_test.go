@@ -154,7 +154,7 @@ func TestTuneIn(t *testing.T) {
 				if a.err != nil || waited < tt.waits || waited > tt.waits+20*time.Millisecond {
 					t.Errorf("waited %v, want %v: %v", waited, tt.waits, a.err)
 				}
-				if tt.waits == 0 && a.at.Sub(time.Now()) > 0 {
+				if tt.waits == 0 && time.Until(a.at) > 0 {
 					t.Error("waited")
 				}
 			})
