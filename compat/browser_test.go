@@ -48,7 +48,7 @@ type playerCase struct {
 	Begin    *int64         `json:"begin,omitempty"`    // when the camera played picture 0, ms
 	Loop     int            `json:"loop,omitempty"`     // length of the camera's clip, ms; 10240
 	Latency  int            `json:"latency,omitempty"`  // ms, at most, of 99 in 100
-	Patience int            `json:"patience,omitempty"` // seconds that the picture may stand; 3
+	Patience int            `json:"patience,omitempty"` // seconds that the picture may stand; 10
 }
 
 // TestPlayers plays recordings and a live camera with hls.js, video.js and
@@ -311,7 +311,7 @@ func cutCase(t *testing.T, s *sluicetest.Server, seconds int) playerCase {
 	for {
 		u, err := c.GetHLSStreamingSessionURL(t.Context(), &kvsapi.HLSInput{Stream: sluice.StreamRef{Name: name}, Clock: sluice.ProducerClock, Expires: time.Hour})
 		if err == nil {
-			return playerCase{Name: "cut hls.js low latency", Player: "hls.js", URL: u + "&LowLatency=1", Live: true, Seconds: seconds, Sound: true, Patience: 8}
+			return playerCase{Name: "cut hls.js low latency", Player: "hls.js", URL: u + "&LowLatency=1", Live: true, Seconds: seconds, Sound: true, Patience: 15}
 		}
 		sleep(t.Context(), 200*time.Millisecond)
 		if t.Context().Err() != nil {
