@@ -229,6 +229,23 @@ func TestSourceOfNothing(t *testing.T) {
 	}
 }
 
+// What is refused for good ends with the reason, instead of being asked for again.
+func TestSourceRefused(t *testing.T) {
+	t.Parallel()
+	need(t)
+	srv := sluicetest.Start(t)
+	srv.CreateStream("cam", time.Hour)
+	for line, want := range map[string]string{
+		"kvssrc stream-name=nothere ! fakesink":                                          "ResourceNotFoundException",
+		"kvssrc stream-name=cam access-key=AKIANOBODYKNOWSTHIS0 secret-key=x ! fakesink": "UnrecognizedClientException",
+	} {
+		out, err := program(t, srv, "gst-launch-1.0", words(line)...).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), want) {
+			t.Errorf("%s: %v\n%s", line, err, out)
+		}
+	}
+}
+
 func TestSourceCycles(t *testing.T) {
 	t.Parallel()
 	srv := sluicetest.Start(t)

@@ -105,7 +105,7 @@ func fetch(ctx context.Context, c Fetcher, stream sluice.StreamRef, want []sluic
 		default:
 			failures++
 		}
-		if err != nil && (!worthRetrying(err) || failures >= o.Attempts) {
+		if err != nil && (!WorthRetrying(err) || failures >= o.Attempts) {
 			return got, err
 		}
 		if failures == 0 {

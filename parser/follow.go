@@ -68,7 +68,7 @@ func (f *Follower) Fragments(ctx context.Context) iter.Seq2[*Fragment, error] {
 				yield(nil, context.Cause(ctx))
 				return
 			}
-			if err != nil && !worthRetrying(err) {
+			if err != nil && !WorthRetrying(err) {
 				yield(nil, err)
 				return
 			}
@@ -164,10 +164,11 @@ func backOff(failures int, low, high time.Duration) time.Duration {
 	return d - rand.N(d/2+1)
 }
 
-// worthRetrying says whether a call that failed with err may succeed later. A
-// refusal is final unless it is about too many calls, or the server's own
-// trouble.
-func worthRetrying(err error) bool {
+// WorthRetrying reports whether what failed may go well when it is tried again: a
+// connection that broke, a limit, an error of the service's own. What was refused
+// for good, such as an unknown key or a stream that is not there, may not, whether
+// the refusal came from looking the endpoint up or from the call.
+func WorthRetrying(err error) bool {
 	var chunk *fragment.ChunkError
 	if errors.As(err, &chunk) {
 		return chunk.ID == sluice.InternalError || chunk.ID == sluice.ErrorWritingToStream

@@ -278,8 +278,7 @@ func (r *source) run(ctx context.Context, out chan<- sourceFrame, from sluice.St
 			send(sourceFrame{end: flowEOS})
 			return
 		}
-		var api *kvsapi.APIError
-		if errors.As(err, &api) && api.Status >= 400 && api.Status < 500 && api.Code != sluice.ClientLimitExceeded && api.Code != sluice.ConnectionLimitExceeded {
+		if !parser.WorthRetrying(err) {
 			r.fail(err)
 			send(sourceFrame{end: flowError})
 			return
