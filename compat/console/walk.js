@@ -26,7 +26,7 @@ let refusals = 0; // answers of 4xx that a step expects: the browser logs each
 page.on("console", (m) => {
   if (m.type() !== "error") return;
   if (refusals > 0 && /the server responded with a status of 4\d\d/.test(m.text())) return;
-  problems.push(`console: ${m.text()}`);
+  problems.push(`console: ${m.text()} (${m.location().url})`);
 });
 page.on("pageerror", (e) => problems.push(`page: ${e.message}`));
 page.on("dialog", (d) => {

@@ -9,6 +9,26 @@ import { More } from "./problem";
 /** range says that the end was chosen: playing stops there. */
 export type Watch = { live: true } | { live: false; by: By; from: Date; to: Date; range?: boolean };
 
+const opened = new WeakSet<Hls>();
+
+/**
+ * end destroys a player, but not before the browser has opened its source: hls.js takes back the
+ * URL of the source at once, and a browser still on its way to it would log a file not found.
+ */
+function end(player: Hls) {
+  player.stopLoad();
+  if (opened.has(player)) {
+    player.destroy();
+    return;
+  }
+  // A source that another player has taken over never opens.
+  const late = setTimeout(() => player.destroy(), 1000);
+  player.once(Hls.Events.MEDIA_ATTACHED, () => {
+    clearTimeout(late);
+    player.destroy();
+  });
+}
+
 /**
  * Player plays live, or a range on demand, by a session URL like any other player's. It shows the
  * producer's time of the picture and how far behind now it is; when there is no picture it says why.
@@ -82,9 +102,11 @@ export const Player = memo(function Player(props: {
         enableWorker: false,
       });
       hls.current = player;
-      player.on(Hls.Events.ERROR, (_, data) => {
+      const it = player;
+      it.once(Hls.Events.MEDIA_ATTACHED, () => opened.add(it));
+      it.on(Hls.Events.ERROR, (_, data) => {
         if (!data.fatal) return;
-        player?.destroy();
+        end(it);
         hls.current = null;
         if (gone) return;
         if (data.response?.code === 403) {
@@ -106,15 +128,15 @@ export const Player = memo(function Player(props: {
         );
         if (watch.live) retry = setTimeout(() => void start(), lacks ? 30_000 : 2000);
       });
-      player.on(Hls.Events.MANIFEST_PARSED, () => {
+      it.on(Hls.Events.MANIFEST_PARSED, () => {
         setMessage(undefined);
         void element.play().catch(() => {
           element.muted = true;
           void element.play().catch(() => setMessage({ text: "Press play." }));
         });
       });
-      player.loadSource(url);
-      player.attachMedia(element);
+      it.loadSource(url);
+      it.attachMedia(element);
     };
     void start();
     const clock = setInterval(() => {
@@ -134,7 +156,7 @@ export const Player = memo(function Player(props: {
       gone = true;
       clearTimeout(retry);
       clearInterval(clock);
-      player?.destroy();
+      if (player) end(player);
       hls.current = null;
     };
     // id stands for watch: the same range is the same session.
