@@ -53,6 +53,21 @@ type clock struct {
 	kept      bool
 }
 
+// ClockState is what the last sweep thought of the wall clock.
+type ClockState struct {
+	Trusted bool          // else nothing expires
+	OffBy   time.Duration // how far it is from where it should be; below 0: it is behind
+}
+
+// Clock is what the last sweep thought of the clock, and trusted before the
+// first. It may be called by any goroutine.
+func (s *Sweeper) Clock() ClockState {
+	if c := s.state.Load(); c != nil {
+		return *c
+	}
+	return ClockState{Trusted: true}
+}
+
 // since1970 is a time as an offset's wall clock.
 func since1970(t time.Time) time.Duration { return time.Duration(t.UnixMilli()) * time.Millisecond }
 
@@ -95,6 +110,11 @@ func (s *Sweeper) believe(ctx context.Context, wall time.Time) (bool, error) {
 		s.o.Logger.Warn("nothing expires: the clock is not where it should be. Set it right; if it is right, start the server once with --accept-clock",
 			"off_by", off.Round(time.Second))
 	}
+	state := ClockState{Trusted: !c.doubted}
+	if c.doubted {
+		state.OffBy = off
+	}
+	s.state.Store(&state)
 	if !c.doubted {
 		c.low, c.high = at-tolerance, at+tolerance // it drifts in small steps all the time
 	}

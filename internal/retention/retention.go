@@ -18,6 +18,7 @@ import (
 	"fmt"
 	"iter"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluicevideo/sluice"
@@ -67,11 +68,12 @@ type Options struct {
 	Synchronised func() (synced, known bool)
 }
 
-// Sweeper reclaims. Its methods are for one goroutine, Wake apart.
+// Sweeper reclaims. Its methods are for one goroutine, Wake and Clock apart.
 type Sweeper struct {
 	o     Options
 	wake  chan struct{}
 	clock clock
+	state atomic.Pointer[ClockState]
 }
 
 // New makes a sweeper.

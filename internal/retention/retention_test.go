@@ -118,7 +118,11 @@ func (b *bench) trims(t *testing.T) bool {
 	if err := b.Sweep(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	return slices.ContainsFunc(b.rec.take(), func(s string) bool { return s[:4] == "trim" })
+	trims := slices.ContainsFunc(b.rec.take(), func(s string) bool { return s[:4] == "trim" })
+	if c := b.Clock(); c.Trusted != trims || trims && c.OffBy != 0 {
+		t.Errorf("trimmed %v, and the clock is told as %+v", trims, c)
+	}
+	return trims
 }
 
 // pass lets the same time pass on both clocks.
@@ -192,6 +196,10 @@ func TestAClockThatJumpsDeletesNothing(t *testing.T) {
 		sweeps(false, "second jump")
 		b.wall = b.wall.Add(5 * time.Minute)
 		sweeps(false, "second step")
+		// A minute to either side is where it should be.
+		if off := b.Clock().OffBy; (jump + 5*time.Minute - off).Abs() > time.Minute {
+			t.Errorf("jump %v and five minutes: off by %v", jump, off)
+		}
 		b.wall = b.wall.Add(-5*time.Minute - jump)
 		for range 3 {
 			b.wall = b.wall.Add(20 * time.Second)

@@ -22,6 +22,7 @@ import (
 	"github.com/sluicevideo/sluice/internal/limits"
 	"github.com/sluicevideo/sluice/internal/metrics"
 	"github.com/sluicevideo/sluice/internal/playback"
+	"github.com/sluicevideo/sluice/internal/retention"
 	"github.com/sluicevideo/sluice/internal/store"
 	"github.com/sluicevideo/sluice/internal/stream"
 )
@@ -40,6 +41,7 @@ type parts struct {
 	playback *playback.Playback
 	signIn   *api.SignIn // nil: not a demo
 	handler  http.Handler
+	sweeper  *retention.Sweeper
 	sweeping *sweeping
 }
 
@@ -107,6 +109,7 @@ func (s *Server) openParts(ctx context.Context) (*parts, error) {
 	}
 	s.closers = append(s.closers, func() error { return p.registry.Close(context.Background()) })
 
+	p.sweeper = p.newSweeper()
 	archive := playback.FromRegistry(p.registry, p.catalog)
 	if p.playback, err = playback.New(playback.Options{
 		Source: archive, Key: root.Derive("playback"), Limits: p.limits, Logger: s.log,
@@ -217,6 +220,14 @@ func (p *parts) gauges() []metrics.Gauge {
 		{Name: "memory_waiting_sessions", Help: "PutMedia sessions that wait for memory.", Read: func() float64 { return float64(p.registry.Memory().Waiting) }},
 		{Name: "store_room_bytes", Help: "Bytes free on the disk of the media.", Read: room(func(r, _ int64) int64 { return r })},
 		{Name: "store_low_water_bytes", Help: "Below this many free bytes fragments are refused.", Read: room(func(_, low int64) int64 { return low })},
+		{Name: "retention_clock_trusted", Help: "1; 0 while the clock is not where it should be: then nothing expires.", Read: func() float64 {
+			if p.sweeper.Clock().Trusted {
+				return 1
+			}
+			return 0
+		}},
+		{Name: "retention_clock_off_seconds", Help: "How far a clock that is not trusted is from where it should be; below 0 it is behind.",
+			Read: func() float64 { return p.sweeper.Clock().OffBy.Seconds() }},
 		metrics.Since("uptime_seconds", "Time since the start.", time.Now()),
 	}
 }

@@ -21,8 +21,10 @@ import (
 
 	"github.com/sluicevideo/sluice/internal/config"
 	"github.com/sluicevideo/sluice/internal/datadir"
+	"github.com/sluicevideo/sluice/internal/db"
 	"github.com/sluicevideo/sluice/internal/server"
 	"github.com/sluicevideo/sluice/internal/sluicetest"
+	"github.com/sluicevideo/sluice/internal/store"
 )
 
 func settings(t *testing.T, args ...string) *config.Loaded {
@@ -89,6 +91,50 @@ func TestControlPlaneOverBothListeners(t *testing.T) {
 			t.Errorf("%s: %d, no %q in %.300s", path, code, want, body)
 		}
 	}
+}
+
+// TestAClockThatIsNotTrustedIsSeen: nothing expires while the clock is not where it
+// should be, and who watches the server must know before the disk is full.
+func TestAClockThatIsNotTrustedIsSeen(t *testing.T) {
+	t.Parallel()
+	s := sluicetest.Start(t)
+	trusted := func(want string) {
+		t.Helper()
+		// The first sweep comes soon after the start.
+		for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+			_, body := get(t, s.Debug+"/metrics")
+			if strings.Contains(body, "\nsluice_retention_clock_trusted "+want+"\n") {
+				if away := !strings.Contains(body, "\nsluice_retention_clock_off_seconds 0\n"); away != (want == "0") {
+					t.Errorf("trusted %s, off by: %v", want, away)
+				}
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("never %s", want)
+			}
+		}
+	}
+	trusted("1")
+	s.Stop()
+	// The last time that is known lies ten years ahead.
+	index, err := db.Open(t.Context(), db.Options{Path: filepath.Join(s.Data, datadir.IndexFile), ManualCheckpoint: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	media, err := store.Open(t.Context(), store.Options{Dir: filepath.Join(s.Data, datadir.MediaDir), Index: index})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := media.Clock(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Wall = time.Now().AddDate(10, 0, 0)
+	if err := errors.Join(media.SetClock(t.Context(), c), media.Close(), index.Close()); err != nil {
+		t.Fatal(err)
+	}
+	s.Restart()
+	trusted("0")
 }
 
 // TestHTTP1Only: the native producers sign headers that HTTP/2 has not, and their

@@ -18,9 +18,9 @@ type sweeping struct {
 	wg     sync.WaitGroup
 }
 
-// sweep starts the sweeper over the catalog's streams. A deleted stream is swept
-// at once, so that its name is free soon.
-func (p *parts) sweep() *sweeping {
+// newSweeper makes the sweeper over the catalog's streams. A deleted stream is
+// swept at once, so that its name is free soon.
+func (p *parts) newSweeper() *retention.Sweeper {
 	sweeper := retention.New(retention.Options{
 		Streams: func(ctx context.Context) iter.Seq2[retention.Stream, error] {
 			return func(yield func(retention.Stream, error) bool) {
@@ -50,9 +50,14 @@ func (p *parts) sweep() *sweeping {
 			sweeper.Wake()
 		}
 	})
+	return sweeper
+}
+
+// sweep starts the sweeper.
+func (p *parts) sweep() *sweeping {
 	ctx, cancel := context.WithCancel(context.Background())
 	w := &sweeping{cancel: cancel}
-	w.wg.Go(func() { sweeper.Run(ctx) })
+	w.wg.Go(func() { p.sweeper.Run(ctx) })
 	w.wg.Go(func() { p.purgeKeys(ctx) })
 	return w
 }
