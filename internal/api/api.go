@@ -51,7 +51,7 @@ type Options struct {
 	Catalog         *catalog.Catalog
 	Auth            Authenticator
 	Users           *auth.Auth     // nil: IAM and STS are not served
-	Keys            Keys           // nil: streams use the default key only
+	Keys            Keys           // nil: a KmsKeyId is kept as it is given
 	Limits          *limits.Limits // nil: no limits
 	// Ingest, Egress and Keyring serve media and keys. They may be nil only where
 	// no such call comes in.

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
-	"errors"
 	"net/url"
 	"strings"
 	"time"
@@ -28,7 +27,7 @@ func (a *API) controlRows() []Operation {
 			Name: "CreateStream", Class: limits.CreateStream,
 			Input: createStreamInput{}, Stream: FromName, Need: NeedNothing, JSON: a.createStream,
 			Errors: []sluice.Code{sluice.AccountStreamLimitExceeded, sluice.ResourceInUse, sluice.TagsPerResourceExceededLimit},
-			Doc:    "The stream is ACTIVE when the call answers. InvalidDeviceException and DeviceStreamLimitExceededException are never raised, as in the guide.",
+			Doc:    "The stream is ACTIVE when the call answers. A KmsKeyId that means no key is taken, as in the guide: PutMedia and GetMedia say what is wrong with it. InvalidDeviceException and DeviceStreamLimitExceededException are never raised, as in the guide.",
 		}),
 		row(Operation{
 			Name: "DescribeStream", Class: limits.Describe,
@@ -107,12 +106,8 @@ func (a *API) createStream(ctx context.Context, c *Call) (any, error) {
 	if t := in.StreamStorageConfiguration; t != nil && t.DefaultStorageTier != "HOT" {
 		return nil, invalid("StreamStorageConfiguration.DefaultStorageTier %q: this server has the tier HOT only", t.DefaultStorageTier)
 	}
-	key, err := a.resolveKey(in.KmsKeyId)
-	if err != nil {
-		return nil, err
-	}
 	s, err := a.o.Catalog.Create(ctx, catalog.New{
-		Name: in.StreamName, Device: in.DeviceName, MediaType: in.MediaType, KMSKeyID: key,
+		Name: in.StreamName, Device: in.DeviceName, MediaType: in.MediaType, KMSKeyID: a.resolveKey(in.KmsKeyId),
 		Retention: time.Duration(in.DataRetentionInHours) * time.Hour, Tags: in.Tags,
 	})
 	if err != nil {
@@ -121,29 +116,20 @@ func (a *API) createStream(ctx context.Context, c *Call) (any, error) {
 	return struct{ StreamARN string }{s.ARN.String()}, nil
 }
 
-// resolveKey turns a KmsKeyId into the ARN that is kept and shown.
-func (a *API) resolveKey(id string) (string, error) {
+// resolveKey turns a KmsKeyId into the ARN that is kept and shown. A key that is
+// not there is kept as it was named: keys are not asked for before PutMedia and
+// GetMedia, which fail then (guide, "Using User-Generated AWS KMS Master Keys").
+func (a *API) resolveKey(id string) string {
 	standard := "arn:aws:kms:" + a.o.Region + ":" + a.o.Account + ":alias/aws/kinesisvideo"
-	switch id {
-	case "", "aws/kinesisvideo", "alias/aws/kinesisvideo", standard:
-		return standard, nil
+	if id == "" {
+		return standard
 	}
-	if a.o.Keys == nil {
-		return "", invalid("KmsKeyId %q: there is no such key", clip(id, 128))
-	}
-	arn, err := a.o.Keys.Resolve(id)
-	if err != nil {
-		var e *sluice.Error
-		if errors.As(err, &e) {
-			return "", err
+	if a.o.Keys != nil {
+		if arn, err := a.o.Keys.Resolve(id); err == nil {
+			return arn
 		}
-		var why sluice.AckErrorCode
-		if !errors.As(err, &why) {
-			return "", err
-		}
-		return "", &sluice.Error{Code: sluice.InvalidArgument, Msg: "KmsKeyId: " + err.Error()}
 	}
-	return arn, nil
+	return id
 }
 
 type streamInput struct {

@@ -163,8 +163,21 @@ func TestOperations(t *testing.T) {
 			_, err := m.CreateStream(ctx, &kinesisvideo.CreateStreamInput{StreamName: aws.String("x"), DataRetentionInHours: aws.Int32(-1)})
 			return err
 		}, sluice.InvalidArgument, "DataRetentionInHours: is -1, must be 0 to 87600"},
+		{"CreateStream/no such key", func(t *testing.T, ctx ctx, m *made) error {
+			// It is looked for when media comes.
+			for i, id := range []string{"alias/no", "arn:aws:kms:us-west-2:111122223333:key/1234", "no key at all"} {
+				m.name = fmt.Sprint("keyed", i)
+				if _, err := m.CreateStream(ctx, &kinesisvideo.CreateStreamInput{StreamName: &m.name, KmsKeyId: &id}); err != nil {
+					return err
+				}
+				if got := m.describe(t).KmsKeyId; *got != id {
+					t.Errorf("key %q is shown as %q", id, *got)
+				}
+			}
+			return nil
+		}, "", ""},
 		{"CreateStream/key", func(t *testing.T, ctx ctx, m *made) error {
-			_, err := m.CreateStream(ctx, &kinesisvideo.CreateStreamInput{StreamName: aws.String("x"), KmsKeyId: aws.String("alias/no")})
+			_, err := m.CreateStream(ctx, &kinesisvideo.CreateStreamInput{StreamName: aws.String("x"), KmsKeyId: aws.String(strings.Repeat("k", 2049))})
 			return err
 		}, sluice.InvalidArgument, "KmsKeyId"},
 		{"CreateStream/tier", func(t *testing.T, ctx ctx, m *made) error {

@@ -5,6 +5,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -17,6 +18,12 @@ import (
 
 // now is a cluster's timecode: producer timestamps must not lie far ahead.
 const now = 946_684_800_000 // 2000-01-01, where the clock of a bubble begins
+
+// far is in the year 2200.
+const far = 7_258_118_400_000
+
+// at is a clock that stands.
+func at(ms int64) func() time.Time { return func() time.Time { return time.UnixMilli(ms) } }
 
 func ack(event string, ms int64) string {
 	return fmt.Sprintf(`{"EventType":"%s","FragmentTimecode":%d,#}`, event, ms)
@@ -122,6 +129,7 @@ func TestAcknowledgements(t *testing.T) {
 		none    bool   // no retention
 		headers string // besides the usual
 		rules   func(*limits.Rules)
+		now     func() time.Time // ingest's clock
 		run     func(*server, *client)
 		listed  []int64
 	}{
@@ -309,9 +317,43 @@ func TestAcknowledgements(t *testing.T) {
 		{
 			name: "4007, far ahead",
 			run: func(_ *server, c *client) {
-				const ahead = 7_258_118_400_000 // the year 2200
-				c.send(join(header(1), cluster(ahead)))
-				c.expect(errorAck(sluice.InvalidProducerTimestamp, ahead, false))
+				c.send(join(header(1), cluster(far)))
+				c.expect(errorAck(sluice.InvalidProducerTimestamp, far, false))
+				c.ends()
+			},
+		},
+		{
+			name: "4007, just beyond 24 hours ahead",
+			now:  at(now),
+			run: func(_ *server, c *client) {
+				const day = now + 24*3600*1000
+				c.send(join(header(1), cluster(now+3600*1000), endOfFragment)) // an hour off is taken
+				c.expect(kept(now + 3600*1000)...)
+				c.send(join(cluster(day), endOfFragment))
+				c.expect(kept(day)...)
+				c.send(cluster(day + 1))
+				c.expect(errorAck(sluice.InvalidProducerTimestamp, day+1, false))
+				c.ends()
+			},
+			listed: []int64{now + 3600*1000, now + 24*3600*1000},
+		},
+		{
+			name:  "any time at all without that rule",
+			rules: func(r *limits.Rules) { r.ProducerAhead = 0 },
+			now:   at(now),
+			run: func(_ *server, c *client) {
+				c.send(join(header(1), cluster(far), endOfFragment))
+				c.expect(kept(far)...)
+				c.finish()
+				c.ends()
+			},
+			listed: []int64{far},
+		},
+		{
+			name: "4006, a timecode beyond all times",
+			run: func(_ *server, c *client) {
+				c.send(join(header(1), cluster(1<<62)))
+				c.expect(errorAck(sluice.InvalidMKVData, -1, false))
 				c.ends()
 			},
 		},
@@ -378,6 +420,28 @@ func TestAcknowledgements(t *testing.T) {
 			},
 		},
 		{
+			name: "5000, a fault of the server between fragments",
+			now:  faulty(now, 2),
+			run: func(_ *server, c *client) {
+				c.send(join(header(1), cluster(now), endOfFragment))
+				c.expect(kept(now)...)
+				c.send(cluster(second))
+				c.expect(errorAck(sluice.InternalError, -1, false))
+				c.ends()
+			},
+			listed: []int64{now},
+		},
+		{
+			name: "5000, what was complete is acknowledged before it",
+			now:  faulty(now, 2),
+			run: func(_ *server, c *client) {
+				c.send(join(header(1), cluster(now), cluster(second)))
+				c.expect(append(kept(now), errorAck(sluice.InternalError, -1, false))...)
+				c.ends()
+			},
+			listed: []int64{now},
+		},
+		{
 			name: "an error waits for what is complete",
 			run: func(_ *server, c *client) {
 				c.send(join(header(1), cluster(now), cluster(second), cluster(second)))
@@ -393,6 +457,7 @@ func TestAcknowledgements(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
 			s := start(t, func(o *settings) {
+				o.ingest.Now = tc.now
 				if tc.rules != nil {
 					rules := o.limits.Rules()
 					tc.rules(&rules)
@@ -406,6 +471,15 @@ func TestAcknowledgements(t *testing.T) {
 			s.Create("cam", retention)
 			c := s.put(plainHead + tc.headers + "\r\n").accepted()
 			tc.run(s, c)
+			// Whatever ended it, the session has left nothing behind.
+			if st, err := s.Streams.Resolve(t.Context(), streamtest.Ref("cam")); err == nil {
+				if a := s.Streams.Activity(st.ID); len(a.Sessions) != 0 {
+					t.Errorf("sessions left: %+v", a.Sessions)
+				}
+			}
+			if m := s.Streams.Memory(); m.Used != m.Cached || m.Waiting != 0 {
+				t.Errorf("memory left: %+v", m)
+			}
 			if got := s.listed(); !slices.Equal(got, tc.listed) {
 				t.Errorf("listed: %v, want %v", got, tc.listed)
 			}
@@ -417,6 +491,18 @@ func TestAcknowledgements(t *testing.T) {
 				t.Errorf("shown: %d, want %d", got, want)
 			}
 		})
+	}
+}
+
+// faulty is a clock that stands, and fails once when it is asked for the nth time
+// after the first: a call's head asks it, and each Cluster does.
+func faulty(ms int64, nth int) func() time.Time {
+	var asked atomic.Int64
+	return func() time.Time {
+		if asked.Add(1) == int64(nth+1) {
+			panic("the clock is broken")
+		}
+		return time.UnixMilli(ms)
 	}
 }
 

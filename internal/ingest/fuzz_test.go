@@ -55,6 +55,9 @@ func FuzzPutMedia(f *testing.F) {
 				}
 				delete(open, a.Number)
 			case sluice.AckError:
+				if a.Code == sluice.InternalError { // a panic is told so
+					t.Error(line)
+				}
 				delete(open, a.Number)
 				ended = true
 			}

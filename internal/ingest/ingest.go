@@ -39,20 +39,15 @@ const (
 	// farewell is how long the end of a session may take on a connection whose
 	// client no longer reads, or still sends.
 	farewell = time.Second
-	// futureLimit: a producer timestamp further ahead than this is refused.
-	futureLimit = 24 * time.Hour
 )
 
 // Options of New. Streams must be given.
 type Options struct {
 	Streams *stream.Registry
 	Limits  *limits.Limits // nil: no limits
-	// FutureLimit is how far a producer timestamp may lie ahead of the server's
-	// clock; 0 is 24 hours, below 0 any time is taken, also before 1970.
-	FutureLimit time.Duration
-	Logger      *slog.Logger
-	Now         func() time.Time
-	Events      *event.Sink // nil: nobody counts
+	Logger  *slog.Logger
+	Now     func() time.Time
+	Events  *event.Sink // nil: nobody counts
 }
 
 // Server serves PutMedia sessions.
@@ -62,9 +57,6 @@ type Server struct{ o Options }
 func New(o Options) *Server {
 	if o.Limits == nil {
 		o.Limits = limits.New(limits.Rules{}, limits.Rates{})
-	}
-	if o.FutureLimit == 0 {
-		o.FutureLimit = futureLimit
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)

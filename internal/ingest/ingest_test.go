@@ -149,7 +149,12 @@ type client struct {
 	patient bool
 }
 
-const plainHead = "POST /putMedia HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nx-amzn-stream-name: cam\r\nx-amzn-fragment-timecode-type: ABSOLUTE\r\n"
+var plainHead = headOf("cam")
+
+// headOf is the head of a call without its end.
+func headOf(stream string) string {
+	return "POST /putMedia HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nx-amzn-stream-name: " + stream + "\r\nx-amzn-fragment-timecode-type: ABSOLUTE\r\n"
+}
 
 // put begins a call with a request head and reads the head of the answer.
 func (s *server) put(head string) *client {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math"
 	"net/http"
+	"runtime/debug"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -118,7 +119,7 @@ func (p *put) serve(ctx context.Context) outcome {
 	p.idleTimer = time.AfterFunc(idleEvery, p.watchSilence)
 	p.timer.Unlock()
 
-	end := p.read(ctx)
+	end := p.guarded(ctx)
 
 	p.timer.Lock()
 	p.over = true
@@ -148,6 +149,18 @@ func (p *put) serve(ctx context.Context) outcome {
 		p.sess.NoteError(*end.ack(), reason)
 	}
 	return end
+}
+
+// guarded is read. A fault of ours ends the session that met it, with 5000, and
+// leaves nothing of it behind.
+func (p *put) guarded(ctx context.Context) (end outcome) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			p.log.Error("session panicked", "panic", fault, "stack", string(debug.Stack()))
+			end = p.failed(sluice.InternalError, fmt.Errorf("panic: %v", fault))
+		}
+	}()
+	return p.read(ctx)
 }
 
 // lastWords is how long fragments that are complete when a session fails may
@@ -371,12 +384,8 @@ func (p *put) begin(ctx context.Context, ev fragment.Event, rules limits.Rules) 
 	if p.head.timecodes == sluice.TimecodeRelative {
 		producer = p.head.start.Add(at)
 	}
-	if most := p.s.o.FutureLimit; most > 0 {
-		if now := p.s.o.Now(); producer.After(now.Add(most)) {
-			return refuse(sluice.InvalidProducerTimestamp, "producer timestamp %s is more than %v ahead", producer.UTC().Format(time.RFC3339), most)
-		} else if producer.UnixMilli() < 0 {
-			return refuse(sluice.InvalidProducerTimestamp, "producer timestamp %s is before 1970", producer.UTC().Format(time.RFC3339))
-		}
+	if most := rules.ProducerAhead; most > 0 && producer.After(p.s.o.Now().Add(most)) {
+		return refuse(sluice.InvalidProducerTimestamp, "producer timestamp %s is more than %v ahead", producer.UTC().Format(time.RFC3339), most)
 	}
 	p.acks.wait(p.sess.Context().Done())
 	lead := p.header.Rest

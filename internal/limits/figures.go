@@ -25,6 +25,7 @@ type Rules struct {
 	FragmentTracks    int           `figure:"fragment-tracks" guide:"3" current:"3" doc:"tracks of a session"`
 	FragmentTags      int           `figure:"fragment-tags" guide:"10" current:"10" doc:"metadata tags of a fragment"`
 	FragmentOrder     bool          `figure:"fragment-order" guide:"true" current:"false" doc:"a fragment must begin after the frames of all tracks of the one before, not only after those of each track itself"`
+	ProducerAhead     time.Duration `figure:"producer-ahead" guide:"24h" current:"24h" doc:"how far a producer timestamp may lie ahead of the server's clock"`
 	FragmentList      int           `figure:"fragment-list" guide:"1000" current:"1000" doc:"fragment numbers in one GetMediaForFragmentList"`
 	PlaylistFragments int           `figure:"playlist-fragments" guide:"1000" current:"5000" doc:"fragments of one playlist"`
 	HLSRange          time.Duration `figure:"hls-range" guide:"3h" current:"24h" doc:"time range of an HLS session, not LIVE_REPLAY"`
