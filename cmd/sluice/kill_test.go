@@ -7,7 +7,6 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -24,22 +23,6 @@ import (
 	"github.com/sluicevideo/sluice/parser"
 )
 
-// fixedAddress is an address to listen on again and again: outside the range
-// that the system gives to connections, where another process could get it
-// while the server is down.
-func fixedAddress(t *testing.T) string {
-	t.Helper()
-	for range 100 {
-		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 10000+rand.IntN(20000)))
-		if err == nil {
-			defer l.Close()
-			return l.Addr().String()
-		}
-	}
-	t.Fatal("no free port")
-	return ""
-}
-
 // TestKill kills the server in the middle of control calls and media, again and
 // again, and starts it on the same data and port. Whatever was answered must be
 // there afterwards: every change, and every fragment that was acknowledged as
@@ -54,7 +37,7 @@ func TestKill(t *testing.T) {
 	if os.Getenv("SLUICE_LONG") != "" {
 		rounds = 200
 	}
-	data, address := filepath.Join(t.TempDir(), "data"), fixedAddress(t)
+	data, address := filepath.Join(t.TempDir(), "data"), sluicetest.Address(t)
 	k := &killTest{t: t, tags: map[string]string{}}
 	for w := range writers {
 		// Small, so that many fragments are decided between two kills.

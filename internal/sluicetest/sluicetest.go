@@ -5,8 +5,11 @@ package sluicetest
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
+	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -114,6 +117,22 @@ func (s *Server) Stop() {
 	if err := s.stop(); err != nil {
 		s.t.Errorf("server: %v", err)
 	}
+}
+
+// Address is a free address of this machine that can be listened on later, and
+// again and again: outside the range that the system gives to connections, where
+// another program could get it meanwhile.
+func Address(t testing.TB) string {
+	t.Helper()
+	for range 1000 {
+		l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", 10000+rand.IntN(20000)))
+		if err == nil {
+			defer l.Close()
+			return l.Addr().String()
+		}
+	}
+	t.Fatal("no free port")
+	return ""
 }
 
 // Later puts the clock of playback sessions ahead by d from now on, so that a
