@@ -286,7 +286,7 @@ func (d *double) notify() {
 // wait waits until ok says so of what was stored.
 func (d *double) wait(ok func(all []stored) bool) []stored {
 	d.t.Helper()
-	deadline := time.After(90 * time.Second)
+	deadline := time.After(5 * time.Minute)
 	for {
 		d.mu.Lock()
 		all, changed := append([]stored(nil), d.stored...), d.changed

@@ -41,7 +41,7 @@ func (r *recorder) events() []producer.Event {
 // await waits for an event of type E for which ok holds.
 func await[E producer.Event](t testing.TB, r *recorder, ok func(E) bool) E {
 	t.Helper()
-	deadline := time.After(90 * time.Second)
+	deadline := time.After(5 * time.Minute)
 	for {
 		r.mu.Lock()
 		changed := r.changed
@@ -180,7 +180,7 @@ func TestStaleConnection(t *testing.T) {
 	}
 	d.onComplete = func(ds *doubleSession, _ *stored) verdict { return verdict{silent: ds.n <= 2} }
 	r := newRecorder()
-	s := newStream(t, d.client(), producer.StreamInfo{OnEvent: r.handle, ConnectionStaleness: 300 * time.Millisecond})
+	s := newStream(t, d.client(), producer.StreamInfo{OnEvent: r.handle, ConnectionStaleness: 2 * time.Second})
 	put(t, s, 0, 100, 25)
 	d.wait(func(all []stored) bool { return len(all) >= 3 })
 	stop(t, s)

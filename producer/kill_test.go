@@ -41,12 +41,10 @@ type child struct {
 }
 
 func newChild(t testing.TB) *child {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	_, port, err := net.SplitHostPort(sluicetest.Address(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	l.Close()
 	c := &child{t: t, dir: t.TempDir(), port: port}
 	t.Cleanup(c.kill)
 	return c
@@ -115,7 +113,7 @@ func TestServerIsKilled(t *testing.T) {
 		}
 		c.start()
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 60*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	report, err := s.Stop(ctx)
 	if err != nil || len(report.Undelivered) > 0 {

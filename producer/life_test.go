@@ -61,7 +61,7 @@ func TestMediaSourceLifeCycle(t *testing.T) {
 					t.Error(err)
 				}
 			}
-			ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 			defer cancel()
 			report, err := r.Free(ctx)
 			if err != nil || len(report.Undelivered) > 0 {
@@ -173,7 +173,7 @@ func TestPutMediaInTheBackground(t *testing.T) {
 			if a.Event == sluice.AckPersisted {
 				n++
 			}
-		case <-time.After(90 * time.Second):
+		case <-time.After(5 * time.Minute):
 			t.Fatal("stuck: no acknowledgements")
 		}
 	}

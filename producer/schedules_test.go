@@ -168,7 +168,7 @@ func playFaults(t *testing.T, srv *sluicetest.Server, seed uint64, sum *tally) {
 	cancel()
 	faults.Wait()
 	px.heal()
-	over, done := context.WithTimeout(context.Background(), 60*time.Second)
+	over, done := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer done()
 	report, err := s.Stop(over)
 	if err != nil || len(report.Undelivered) > 0 {
@@ -317,7 +317,7 @@ func playAnswers(t *testing.T, seed uint64, sum *tally) {
 	s := newStream(t, d.client(), producer.StreamInfo{OnEvent: r.handle})
 	const frames = 500
 	put(t, s, 0, frames, 25)
-	over, done := context.WithTimeout(context.Background(), 120*time.Second) // some are tried again slowly
+	over, done := context.WithTimeout(context.Background(), 5*time.Minute) // some are tried again slowly
 	defer done()
 	report, err := s.Stop(over)
 	if err != nil || len(report.Undelivered) > 0 {

@@ -78,7 +78,7 @@ func TestSpoolAlways(t *testing.T) {
 	dir := t.TempDir()
 	s := newStream(t, d.client(), producer.StreamInfo{Spool: &producer.Spool{Dir: dir, Always: true}})
 	put(t, s, 0, 110, 25)
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for s.Metrics().SpooledFragments < 4 {
 		if time.Now().After(deadline) {
 			t.Fatal("stuck: not written")

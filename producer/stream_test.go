@@ -37,7 +37,7 @@ func put(t testing.TB, s *producer.Stream, from, n, gop int) {
 
 func stop(t testing.TB, s *producer.Stream) producer.Report {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	r, err := s.Stop(ctx)
 	if err != nil {

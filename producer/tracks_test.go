@@ -211,7 +211,7 @@ func TestHoleInATrack(t *testing.T) {
 	putAV(t, s, 50, 5, hole)
 	select {
 	case <-refused: // and the third has begun, or is about to
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("stuck: nothing was refused")
 	}
 	putAV(t, s, 55, 95, hole)
