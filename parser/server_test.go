@@ -92,7 +92,7 @@ func TestWorkersOnAServer(t *testing.T) {
 		Client: client, Stream: stream, From: sluice.StartSelector{Type: sluice.SelectEarliest},
 		MinDelay: time.Millisecond, MaxDelay: 5 * time.Millisecond,
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	var numbers []sluice.FragmentNumber
 	for f, err := range follower.Fragments(ctx) {

@@ -34,7 +34,7 @@ func TestIAMWithBoto3(t *testing.T) {
 		t.Skipf("no boto3 for %s: %v", python, err)
 	}
 	s := startIAM(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, python, filepath.Join("testdata", "iam.py"), s.URL, root.AccessKeyID, root.SecretAccessKey, region).CombinedOutput()
 	if err != nil || strings.TrimSpace(string(out)) != "ok" {
@@ -52,7 +52,7 @@ func TestGettingStartedWithTheCLI(t *testing.T) {
 		t.Skipf("no AWS CLI: %v", err)
 	}
 	s := startIAM(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	home := t.TempDir()
 	aws := func(key, secret string, args ...string) (string, error) {

@@ -155,7 +155,7 @@ func TestFullDuplex(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(20 * time.Second)) // only to notice that it is stuck
+	conn.SetDeadline(time.Now().Add(2 * time.Minute)) // only to notice that it is stuck
 	fmt.Fprintf(conn, "POST /echo HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
 	in := bufio.NewReader(conn)
 	res, err := http.ReadResponse(in, nil) // before a byte of the body was sent
@@ -192,7 +192,7 @@ func TestRefusalOfALiveBody(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(20 * time.Second)) // only to notice that it is stuck
+	conn.SetDeadline(time.Now().Add(2 * time.Minute)) // only to notice that it is stuck
 	fmt.Fprintf(conn, "POST /put HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n")
 	in := bufio.NewReader(conn)
 	res, err := http.ReadResponse(in, nil)

@@ -23,7 +23,7 @@ func dial(t *testing.T, s *server) *wire {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	conn.SetDeadline(time.Now().Add(20 * time.Second)) // only to notice that it is stuck
+	conn.SetDeadline(time.Now().Add(2 * time.Minute)) // only to notice that it is stuck
 	return &wire{t, conn, bufio.NewReader(conn)}
 }
 

@@ -72,7 +72,7 @@ func open(t *testing.T, rates limits.Rates, change ...func(*streamtest.Settings)
 	}))
 	h.url, h.client = srv.URL, srv.Client()
 	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		defer cancel()
 		if h.x != nil {
 			h.x.Leave(nil)
@@ -140,7 +140,7 @@ type reader struct {
 
 func (h *house) call(path string) *reader {
 	h.t.Helper()
-	ctx, cancel := context.WithTimeout(h.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(h.t.Context(), 5*time.Minute)
 	h.t.Cleanup(cancel)
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, h.url+path, nil)
 	if err != nil {

@@ -90,7 +90,7 @@ func start(t *testing.T, change ...func(*settings)) *server {
 	}()
 	t.Cleanup(func() {
 		// Sessions and readers first, as the server does it.
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 		defer cancel()
 		if err := p.Streams.Close(ctx); err != nil {
 			t.Error(err)
@@ -188,7 +188,7 @@ func (c *client) finish() { c.raw("0\r\n\r\n") }
 func (c *client) line() string {
 	c.t.Helper()
 	if !c.patient {
-		c.conn.SetReadDeadline(time.Now().Add(40 * time.Second))
+		c.conn.SetReadDeadline(time.Now().Add(2 * time.Minute))
 	}
 	text, err := c.r.ReadString('\n')
 	if err != nil {

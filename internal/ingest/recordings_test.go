@@ -177,7 +177,7 @@ func TestLiveReplayInLockStep(t *testing.T) {
 	s := start(t)
 	s.Create("cam", 24*time.Hour)
 	body := mediatest.File(t, "putmedia-captures/av-h264-aac-01.body.mkv")
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	media := s.get(ctx, `{"StreamName":"cam","StartSelector":{"StartSelectorType":"NOW"}}`)
 	c := s.put(plainHead + "\r\n").accepted()

@@ -156,7 +156,7 @@ func TestHTTP1Only(t *testing.T) {
 	}
 	defer plain.Close()
 	io.WriteString(plain, "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-	plain.SetReadDeadline(time.Now().Add(10 * time.Second))
+	plain.SetReadDeadline(time.Now().Add(2 * time.Minute))
 	b := make([]byte, 12)
 	if n, _ := io.ReadFull(plain, b); !strings.HasPrefix(string(b[:n]), "HTTP/1.") {
 		t.Errorf("answer to an HTTP/2 preface: %q", b[:n])

@@ -328,7 +328,7 @@ func TestBackupUnderLoad(t *testing.T) {
 	promised := map[acked][]byte{}
 	for i := range 4 {
 		count := 0
-		for deadline := time.Now().Add(time.Minute); count < (i+1)*150; time.Sleep(time.Millisecond) {
+		for deadline := time.Now().Add(5 * time.Minute); count < (i+1)*150; time.Sleep(time.Millisecond) {
 			mu.Lock()
 			count = len(durable)
 			mu.Unlock()

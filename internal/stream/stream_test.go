@@ -90,7 +90,7 @@ func wait(t *testing.T, k *stream.Ticket) error {
 	select {
 	case <-k.Done():
 		return k.Err()
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		t.Fatal("the ticket was never done")
 		return nil
 	}
@@ -120,7 +120,7 @@ func (s *server) follow(name string, from sluice.StartSelector) *stream.Cursor {
 
 func next(t *testing.T, c *stream.Cursor) *stream.Fragment {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	f, err := c.Next(ctx)
 	if err != nil {
