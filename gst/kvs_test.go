@@ -24,7 +24,7 @@ import (
 )
 
 // stuck is when a program that should have ended long ago is killed.
-const stuck = 60 * time.Second
+const stuck = 5 * time.Minute
 
 // built is the plugin's folder and a registry of its own, made once.
 var built = sync.OnceValues(func() (dir string, err error) {

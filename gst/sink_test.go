@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"encoding/json"
 	"io"
-	"net"
 	"os/exec"
 	"strings"
 	"testing"
@@ -156,15 +155,18 @@ func TestPauseAndResume(t *testing.T) {
 	if got, want := len(m.frames), count(t, all, "video_0"); got != want {
 		t.Errorf("%d frames stored, %d put", got, want)
 	}
+	moment := func(kind string) time.Time {
+		return time.Unix(0, int64(first(all, kind)["at"].(float64)*1e9))
+	}
+	paused := moment("resumed").Sub(moment("paused"))
 	gaps := 0
 	for i := 1; i < len(m.frames); i++ {
 		if d := m.frames[i].pts.Sub(m.frames[i-1].pts); d > time.Second {
 			gaps++
-			if d < 1500*time.Millisecond || d > 6*time.Second {
-				t.Errorf("the pause is %v long", d)
+			if d < paused-500*time.Millisecond || d > paused+30*time.Second {
+				t.Errorf("the gap is %v long, the pause was %v", d, paused)
 			}
-			at := time.Unix(0, int64(first(all, "resumed")["at"].(float64)*1e9))
-			if off := m.frames[i].pts.Sub(at); off < -time.Second || off > 5*time.Second {
+			if off := m.frames[i].pts.Sub(moment("resumed")); off < -time.Second || off > 30*time.Second {
 				t.Errorf("the first frame after the pause is %v off its time", off)
 			}
 		}
@@ -214,8 +216,8 @@ func TestGap(t *testing.T) {
 		t.Errorf("%d pictures stored, %d put", got, want)
 	}
 	// The sound that came before the first picture has no place.
-	if got, want := len(m.of(false)), count(t, all, "audio_0"); got < want-25 || got > want {
-		t.Errorf("%d packets of sound stored, %d put", got, want)
+	if got, want, before := len(m.of(false)), count(t, all, "audio_0"), count(t, all, "before"); got < want-before-25 || got > want {
+		t.Errorf("%d packets of sound stored, %d put, %d of them before the first picture", got, want, before)
 	}
 	if first(all, "error") != nil {
 		t.Error(all)
@@ -260,12 +262,7 @@ func TestEOSWaitsForBothPads(t *testing.T) {
 // away is a server that has a port of its own, which stays, and does not run.
 func away(t *testing.T) *sluicetest.Server {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := l.Addr().String()
-	l.Close()
+	addr := sluicetest.Address(t)
 	srv := sluicetest.Start(t, "--listen="+addr)
 	if srv.Endpoint != "http://"+addr {
 		t.Fatalf("the server is at %s, want %s", srv.Endpoint, addr)
@@ -278,7 +275,7 @@ func TestEOSDeadline(t *testing.T) {
 	t.Parallel()
 	srv := away(t)
 	all := host(t, srv, "deadline", "deadline")
-	if took := first(all, "waited")["took"].(float64); took < 2.5 || took > 20 {
+	if took := first(all, "waited")["took"].(float64); took < 2.5 || took > 100 {
 		t.Errorf("EOS came after %v s, want the 3 of stop-stream-timeout", took)
 	}
 	if first(all, "warning") == nil || first(all, "kvs-undelivered") == nil {
@@ -352,7 +349,7 @@ func TestServerAbsent(t *testing.T) {
 	srv.Restart()
 	c.say("go")
 	all := c.end()
-	if took := first(all, "playing")["took"].(float64); took > 5 {
+	if took := first(all, "playing")["took"].(float64); took > 30 {
 		t.Errorf("NULL to PLAYING took %v s", took)
 	}
 	once(t, stored(t, srv, "absent").frames, count(t, all, "video_0"))

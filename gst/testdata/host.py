@@ -6,6 +6,7 @@ gi.require_version("Gst", "1.0")
 from gi.repository import Gst, GLib
 
 Gst.init(None)
+PATIENCE = 240  # seconds, for what takes one or two
 stream = sys.argv[2] if len(sys.argv) > 2 else "py"
 
 
@@ -36,6 +37,8 @@ def pipeline(text):
 
             def probe(pad, info):
                 counts[pad.get_name()] += 1
+                if pad.get_name() == "video_0" and counts["video_0"] == 1:
+                    counts["before"] = counts.get("audio_0", 0)  # the first picture
                 return Gst.PadProbeReturn.OK
 
             pad.add_probe(Gst.PadProbeType.BUFFER, probe)
@@ -72,7 +75,7 @@ def play(p):
     say("playing", took=time.time() - at)
 
 
-def end(p, seconds=60):
+def end(p, seconds=PATIENCE):
     p.send_event(Gst.Event.new_eos())
     wait(p, seconds, "eos", "error")
     stop(p)
@@ -88,7 +91,7 @@ VIDEO = "videotestsrc is-live=true ! video/x-raw,width=320,height=240,framerate=
 AUDIO = "audiotestsrc is-live=true samplesperbuffer=160 ! audio/x-raw,rate=8000,channels=1 ! alawenc ! queue ! "
 
 
-def frames(p, n, pad="video_0", seconds=60):
+def frames(p, n, pad="video_0", seconds=PATIENCE):
     limit = time.time() + seconds
     while p.counts[pad] < n and time.time() < limit:
         time.sleep(0.02)
@@ -111,7 +114,7 @@ def signals():
     k.connect("stream-client-metric", lambda e, s: note("stream-client-metric", s))
     k.connect("stream-error", lambda e, status: note("stream-error"))
     play(p)
-    wait(p, 60, "kvs-connected")
+    wait(p, PATIENCE, "kvs-connected")
     frames(p, 60)
     end(p)
     say("seen", **seen)
@@ -148,9 +151,10 @@ def failing(stop_on_error):
     p = pipeline(VIDEO + "allow-create-stream=false restart-on-error=false stop-on-error=%s" % stop_on_error)
     p.get_by_name("k").connect("stream-error", lambda e, status: say("signal", name="stream-error", status=status))
     play(p)
-    wait(p, 40, "error", "warning")
+    wait(p, PATIENCE, "error", "warning")
     n = p.counts["video_0"]
-    time.sleep(1)
+    if stop_on_error == "false":
+        frames(p, n + 20)
     say("went-on", frames=p.counts["video_0"] - n)
     stop(p)
 
@@ -220,7 +224,7 @@ def caps():
 def eos():
     p = pipeline(VIDEO.replace("is-live=true", "is-live=true num-buffers=90") + AUDIO.replace("samplesperbuffer", "num-buffers=40 samplesperbuffer") + "k.")
     play(p)
-    wait(p, 60, "eos", "error")
+    wait(p, PATIENCE, "eos", "error")
     stop(p)
 
 
@@ -231,7 +235,7 @@ def deadline():
     frames(p, 20)
     at = time.time()
     p.send_event(Gst.Event.new_eos())
-    wait(p, 30, "eos")
+    wait(p, PATIENCE, "eos")
     say("waited", took=time.time() - at)
     stop(p)
 
@@ -242,7 +246,7 @@ def messages():
     want = set(sys.argv[4].split(","))
     play(p)
     while want:
-        got = wait(p, 60, "error", *want)
+        got = wait(p, PATIENCE, "error", *want)
         if got is None or got == "error":
             break
         want.discard(got)
@@ -266,9 +270,9 @@ def large():
 def absent():
     p = pipeline(VIDEO)
     play(p)
-    wait(p, 60, "kvs-reconnect")
+    wait(p, PATIENCE, "kvs-reconnect")
     sys.stdin.readline()
-    wait(p, 60, "kvs-connected")
+    wait(p, PATIENCE, "kvs-connected")
     n = p.counts["video_0"]
     frames(p, n + 40)
     end(p)
@@ -323,7 +327,7 @@ def selfstop():
 
     p.get_by_name("k").connect("ack", ack)
     play(p)
-    say("done", ok=done.wait(60))
+    say("done", ok=done.wait(PATIENCE))
 
 
 def soak():
@@ -398,16 +402,16 @@ def read():
 
 def readall():
     p = read()
-    wait(p, 60, "eos", "error")
+    wait(p, PATIENCE, "eos", "error")
     stop(p)
 
 
 def seek():
     p = read()
-    wait(p, 60, "eos", "error")
+    wait(p, PATIENCE, "eos", "error")
     ok = p.s.srcpads[0].send_event(Gst.Event.new_seek(1.0, Gst.Format.TIME, Gst.SeekFlags.FLUSH, Gst.SeekType.SET, int(1.3 * Gst.SECOND), Gst.SeekType.NONE, -1))
     say("seek", ok=ok)
-    wait(p, 60, "eos", "error")
+    wait(p, PATIENCE, "eos", "error")
     stop(p)
 
 
