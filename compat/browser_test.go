@@ -44,11 +44,10 @@ type playerCase struct {
 	Seconds  int            `json:"seconds"`
 	Duration float64        `json:"duration,omitempty"` // of a recording, seconds
 	Sound    bool           `json:"sound"`
-	Seeks    [][2]float64   `json:"seeks,omitempty"`    // time, picture number
-	Begin    *int64         `json:"begin,omitempty"`    // when the camera played picture 0, ms
-	Loop     int            `json:"loop,omitempty"`     // length of the camera's clip, ms; 10240
-	Latency  int            `json:"latency,omitempty"`  // ms, at most, of 99 in 100
-	Patience int            `json:"patience,omitempty"` // seconds that the picture may stand; 10
+	Seeks    [][2]float64   `json:"seeks,omitempty"`   // time, picture number
+	Begin    *int64         `json:"begin,omitempty"`   // when the camera played picture 0, ms
+	Loop     int            `json:"loop,omitempty"`    // length of the camera's clip, ms; 10240
+	Latency  int            `json:"latency,omitempty"` // ms, at most, of 99 in 100
 }
 
 // TestPlayers plays recordings and a live camera with hls.js, video.js and
@@ -249,22 +248,8 @@ func liveCases(t *testing.T, s *sluicetest.Server, seconds int) []playerCase {
 	begin := (<-begun).UnixMilli()
 	ref := sluice.StreamRef{Name: name}
 	open := func(in kvsapi.HLSInput) string {
-		in.Stream, in.Expires = ref, time.Hour
-		for {
-			u, err := c.GetHLSStreamingSessionURL(t.Context(), &in)
-			if err == nil {
-				return u
-			}
-			var e *kvsapi.APIError
-			if !errors.As(err, &e) || e.Code != sluice.ResourceNotFound {
-				t.Fatal(err)
-			}
-			select { // the first fragments are on their way
-			case <-time.After(200 * time.Millisecond):
-			case <-t.Context().Done():
-				t.Fatal(t.Context().Err())
-			}
-		}
+		in.Stream = ref
+		return openLive(t, c, in)
 	}
 	plain := open(kvsapi.HLSInput{})
 	producerClock := open(kvsapi.HLSInput{Clock: sluice.ProducerClock})
@@ -281,6 +266,25 @@ func liveCases(t *testing.T, s *sluicetest.Server, seconds int) []playerCase {
 		{Name: "live video.js HLS", Player: "video.js", URL: producerClock, Live: true, Seconds: seconds, Sound: true, Begin: &begin},
 		{Name: "live shaka HLS", Player: "shaka", URL: producerClock, Live: true, Seconds: seconds, Sound: true, Begin: &begin},
 		{Name: "live shaka DASH", Player: "shaka", URL: dash, Live: true, Seconds: seconds, Sound: true, Begin: &begin},
+	}
+}
+
+// openLive opens a session of a camera whose first fragments may be on their way.
+func openLive(t *testing.T, c *kvsapi.Client, in kvsapi.HLSInput) string {
+	t.Helper()
+	in.Expires = time.Hour
+	for {
+		u, err := c.GetHLSStreamingSessionURL(t.Context(), &in)
+		if err == nil {
+			return u
+		}
+		var e *kvsapi.APIError
+		if !errors.As(err, &e) || e.Code != sluice.ResourceNotFound {
+			t.Fatal(err)
+		}
+		if sleep(t.Context(), 200*time.Millisecond); t.Context().Err() != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -308,16 +312,8 @@ func cutCase(t *testing.T, s *sluicetest.Server, seconds int) playerCase {
 		}
 	}()
 	t.Cleanup(func() { cancel(); <-ended })
-	for {
-		u, err := c.GetHLSStreamingSessionURL(t.Context(), &kvsapi.HLSInput{Stream: sluice.StreamRef{Name: name}, Clock: sluice.ProducerClock, Expires: time.Hour})
-		if err == nil {
-			return playerCase{Name: "cut hls.js low latency", Player: "hls.js", URL: u + "&LowLatency=1", Live: true, Seconds: seconds, Sound: true, Patience: 15}
-		}
-		sleep(t.Context(), 200*time.Millisecond)
-		if t.Context().Err() != nil {
-			t.Fatal(err)
-		}
-	}
+	u := openLive(t, c, kvsapi.HLSInput{Stream: sluice.StreamRef{Name: name}, Clock: sluice.ProducerClock})
+	return playerCase{Name: "cut hls.js low latency", Player: "hls.js", URL: u + "&LowLatency=1", Live: true, Seconds: seconds, Sound: true}
 }
 
 // expiresCase is a session that ends while it is watched. None is shorter than five
@@ -444,10 +440,7 @@ func secondCases(t *testing.T, s *sluicetest.Server, seconds int) []playerCase {
 	}()
 	t.Cleanup(func() { cancel(); <-ended })
 	sleep(t.Context(), 6*time.Second)
-	u, err := c.GetHLSStreamingSessionURL(t.Context(), &kvsapi.HLSInput{Stream: sluice.StreamRef{Name: name}, Clock: sluice.ProducerClock, Expires: time.Hour})
-	if err != nil {
-		t.Fatal(err)
-	}
+	u := openLive(t, c, kvsapi.HLSInput{Stream: sluice.StreamRef{Name: name}, Clock: sluice.ProducerClock})
 	ms := begin.UnixMilli()
 	cases := []playerCase{
 		{Name: "second hls.js HLS", Player: "hls.js", URL: u, Live: true, Seconds: seconds, Begin: &ms, Loop: int(loop.Milliseconds())},

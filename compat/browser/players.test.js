@@ -45,12 +45,14 @@ async function partial (file, response) {
   response.write(clip.subarray(0, clip.length * 0.6 | 0))
 }
 
+const stuck = 240 // seconds, for what takes one or two
+
 const sleep = ms => new Promise(resolve => setTimeout(resolve, ms))
 
 // expiry watches a session until the player gives up, which it must for 403 and
 // soon after the session's end.
 async function expiry (page, c) {
-  const end = c.expires + 20000
+  const end = c.expires + 60000
   let last
   while (Date.now() < end) {
     await sleep(200)
@@ -79,7 +81,7 @@ async function until(page, what, seconds, condition) {
 }
 
 for (const c of cases) {
-  test(c.name, { timeout: (c.seconds + 60) * 1000, skip: c.skip }, async t => {
+  test(c.name, { timeout: (c.seconds + 900) * 1000, skip: c.skip }, async t => {
     const page = await browser.newPage()
     t.after(() => page.close())
     const console = []
@@ -87,19 +89,22 @@ for (const c of cases) {
     await page.goto(`http://127.0.0.1:${pages.address().port}/`)
     const url = c.file ? '/clip/' + cases.indexOf(c) : c.url
     await page.evaluate(([player, url, options, jump]) => window.start(player, url, options, jump), [c.player, url, c.options, c.jump])
-    const first = await until(page, 'begins', 30, s => s.frames > 3 && s.time > 0)
+    const first = await until(page, 'begins', stuck, s => s.frames > 3 && s.time > 0)
     if (c.expires) return expiry(page, c)
     const begun = Date.now()
     const latencies = []
     let last = first
-    let still = 0
+    let moved = Date.now()
     let rates = 0
-    while (Date.now() - begun < c.seconds * 1000) {
+    // A machine that stalls may show less meanwhile; half of it must be seen.
+    const over = s => !c.live && s.time >= s.duration - 1.5
+    while (Date.now() - begun < c.seconds * 1000 || (last.time - first.time < c.seconds / 2 && !over(last))) {
       // Latency is looked at ten times a second, the rest once.
       for (let i = 0; i < 10; i++) {
         await sleep(c.begin === undefined ? 100 : 90)
         if (c.begin === undefined) continue
         const f = await page.evaluate(() => window.frame())
+        if (!f) continue
         // The clip is played in a loop by the clock.
         const loop = c.loop || 10240
         const age = ((f.at - (c.begin + f.number * 40)) % loop + loop) % loop
@@ -107,25 +112,24 @@ for (const c of cases) {
       }
       const s = await page.evaluate(() => window.look())
       assert.deepEqual(s.errors, [], JSON.stringify({ s, console }))
-      if (c.live || s.time < s.duration - 1.5) {
-        still = s.time > last.time ? 0 : still + 1
-        assert.ok(still < (c.patience || 10), `the picture stands at ${s.time}: ${JSON.stringify(s)}`)
-      }
+      if (s.time > last.time || over(s)) moved = Date.now()
+      assert.ok(Date.now() - moved < 90_000, `the picture stands at ${s.time}: ${JSON.stringify({ s, console: console.slice(-40) })}`)
       last = s
       if (s.rate !== 1) rates++ // the player catches up
     }
-    const colours = await page.evaluate(() => window.colours())
+    let colours
+    for (const end = Date.now() + stuck * 1000; !(colours > 4) && Date.now() < end; await sleep(100)) colours = await page.evaluate(() => window.colours())
     assert.ok(colours > 4, `the picture has ${colours} colours`)
-    if (c.sound) assert.ok(last.sound > 0, 'no sound was decoded')
+    if (c.sound) await until(page, 'sound is decoded', stuck, s => s.sound > 0)
     if (!c.live) {
-      assert.ok(Math.abs(last.duration - c.duration) < 1, `duration is ${last.duration}, want ${c.duration}`)
+      await until(page, `the duration is ${c.duration}`, stuck, s => Math.abs(s.duration - c.duration) < 1)
       for (const [time, number] of c.seeks || []) {
         await page.evaluate(t => { state.video.pause(); state.video.currentTime = t }, time)
-        await until(page, `seek to ${time}`, 15, s => s.ready >= 2 && Math.abs(s.time - time) < 0.01)
+        await until(page, `seek to ${time}`, stuck, s => s.ready >= 2 && Math.abs(s.time - time) < 0.01)
         let f
-        for (let i = 0; i < 30; i++) {
+        for (let i = 0; i < 600; i++) {
           f = await page.evaluate(() => window.frame())
-          if (Math.abs(f.number - number) <= 1) break
+          if (f && Math.abs(f.number - number) <= 1) break
           await sleep(100)
         }
         assert.ok(Math.abs(f.number - number) <= 1, `at ${time} s is picture ${f.number}, want ${number}: ${JSON.stringify(await page.evaluate(() => window.look()))}`)

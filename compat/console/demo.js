@@ -12,7 +12,7 @@ const browser = await chromium.launch({
   ],
 });
 const page = await (await browser.newContext()).newPage();
-page.setDefaultTimeout(30_000);
+page.setDefaultTimeout(240_000); // only to notice that it is stuck
 await page.goto(address);
 await page.getByRole("link", { name: "demo-camera" }).click();
 assert.ok(!page.url().includes("code="), "the code stays in the address");
@@ -20,6 +20,7 @@ await page.waitForFunction(() => document.querySelector("video")?.currentTime > 
 await page.reload(); // the tab stays signed in
 await page.waitForFunction(() => document.querySelector("video")?.currentTime > 1);
 const other = await (await browser.newContext()).newPage();
+other.setDefaultTimeout(240_000);
 await other.goto(address);
 await other.getByText("The sign-in code is not valid").waitFor();
 await browser.close();

@@ -27,7 +27,7 @@ const browser = await chromium.launch({
   ],
 });
 const context = await browser.newContext();
-context.setDefaultTimeout(90_000);
+context.setDefaultTimeout(240_000); // only to notice that it is stuck
 await context.route("https://cdn.jsdelivr.net/npm/**", (route) => {
   const [, name, path] = /\/npm\/([a-z.-]+)@[\d.]+\/(.*)$/.exec(route.request().url());
   return route.fulfill({ path: here(`../browser/node_modules/${name}/${path}`) });
@@ -37,7 +37,7 @@ const problems = [];
 page.on("pageerror", (e) => problems.push(e.message));
 
 const plays = async (p, what) => {
-  await p.waitForFunction(() => document.querySelector("video")?.currentTime > 0.5, undefined, { timeout: 90_000 }).catch(async (e) => {
+  await p.waitForFunction(() => document.querySelector("video")?.currentTime > 0.5).catch(async (e) => {
     throw new Error(`${what} does not play: ${await p.locator("body").innerText()} ${e.message}`);
   });
   console.log(`${what} plays`);

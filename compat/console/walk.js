@@ -18,15 +18,24 @@ const browser = await chromium.launch({
   ],
 });
 const context = await browser.newContext({ viewport: { width: 1360, height: 900 }, colorScheme: "light", acceptDownloads: true });
-context.setDefaultTimeout(60_000);
+context.setDefaultTimeout(240_000); // only to notice that it is stuck
 const page = await context.newPage();
 
 const problems = [];
 let refusals = 0; // answers of 4xx that a step expects: the browser logs each
+const late = new Map(); // what was asked for meanwhile, and may be answered a little later: URL, how often
+page.on("request", (r) => refusals > 0 && late.set(r.url(), (late.get(r.url()) ?? 0) + 1));
 page.on("console", (m) => {
   if (m.type() !== "error") return;
-  if (refusals > 0 && /the server responded with a status of 4\d\d/.test(m.text())) return;
-  problems.push(`console: ${m.text()} (${m.location().url})`);
+  const from = m.location().url;
+  if (/the server responded with a status of 4\d\d/.test(m.text())) {
+    const left = late.get(from) ?? 0;
+    if (left > 0) late.set(from, left - 1);
+    if (refusals > 0 || left > 0) return;
+  }
+  // The source of a player that was left before the browser had opened it.
+  if (from.startsWith("blob:") && m.text().includes("net::ERR_FILE_NOT_FOUND")) return;
+  problems.push(`console: ${m.text()} (${from})`);
 });
 page.on("pageerror", (e) => problems.push(`page: ${e.message}`));
 page.on("dialog", (d) => {
@@ -41,13 +50,16 @@ await page.addInitScript(() => {
   addEventListener("securitypolicyviolation", (e) => console.error(`policy violated: ${e.violatedDirective} ${e.blockedURI}`));
 });
 
+const began = Date.now(); // the camera plays at least as long
 let section = "";
 async function step(name, work) {
   section = name;
-  const began = Date.now();
+  const begun = Date.now();
+  const before = [...late.keys()];
   await work();
   assert.deepEqual(problems, [], name);
-  console.log(`${name}: ${Date.now() - began} ms`);
+  for (const asked of before) late.delete(asked);
+  console.log(`${name}: ${Date.now() - begun} ms`);
 }
 
 /** accessible fails on serious and critical findings. */
@@ -60,11 +72,30 @@ async function accessible(what) {
   assert.deepEqual(bad, [], `accessibility of ${what}`);
 }
 
+/** faded returns, in the page, when colours have faded over: what they are meanwhile is no contrast. */
+const faded = async () => {
+  const drawn = () => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+  await drawn();
+  const ends = (a) => a.effect?.getComputedTiming().endTime !== Infinity;
+  await Promise.all(document.getAnimations().filter(ends).map((a) => a.finished.catch(() => {})));
+  await drawn();
+};
+
+/** until asks again and again for something until it is as wanted, and gives it. */
+async function until(what, ask, wanted) {
+  let seen;
+  for (const end = Date.now() + 240_000; Date.now() < end; await page.waitForTimeout(100)) {
+    seen = await ask();
+    if (wanted(seen)) return seen;
+  }
+  assert.fail(`${what}: ${seen}`);
+}
+
 /** shoot takes the page in both themes, on a desk and on a phone. */
 async function shoot(name) {
   for (const theme of ["light", "dark"]) {
     await page.evaluate((dark) => document.body.classList.toggle("awsui-dark-mode", dark), theme === "dark");
-    await page.waitForTimeout(300); // colours fade
+    await page.evaluate(faded);
     await accessible(`${name}, ${theme}`);
     for (const [device, size] of [["desktop", { width: 1360, height: 900 }], ["phone", { width: 390, height: 844 }]]) {
       await page.setViewportSize(size);
@@ -103,7 +134,7 @@ async function still() {
   await page.evaluate(() => document.querySelector("video").pause());
   // The clock is drawn five times a second, and a busy machine draws the last picture late.
   let shown, same = 0;
-  for (let i = 0; i < 60 && same < 4; i++) {
+  for (let i = 0; i < 300 && same < 4; i++) {
     await page.waitForTimeout(300);
     const now = { time: await shownTime(), number: await counter() };
     same = shown && shown.time === now.time && shown.number === now.number ? same + 1 : 0;
@@ -123,7 +154,6 @@ await step("sign in", async () => {
   await page.getByText("The secret key is wrong").waitFor();
   await signIn("AKIANOBODYKNOWSTHIS0", secret);
   await page.getByText("does not know this access key").waitFor();
-  await page.waitForTimeout(200);
   refusals--;
   await page.getByText("Keep me signed in").click();
   await signIn(key, secret);
@@ -168,17 +198,21 @@ await step("watch live", async () => {
   await page.waitForFunction(() => document.querySelector("video")?.currentTime > 0);
   const [t, n] = [await page.evaluate(() => document.querySelector("video").currentTime), await counter()];
   await page.waitForFunction((t) => document.querySelector("video").currentTime > t + 0.7, t);
-  for (let i = 0; i < 300 && (await counter()) === n; i++) await page.waitForTimeout(100);
-  assert.notEqual(await counter(), n, "the picture changes");
+  await until("the picture changes", counter, (now) => now !== n);
   await page.getByText("s behind").waitFor();
-  const behind = async () => parseFloat((await page.locator(".player-badge").innerText()).split("\n").pop());
-  for (let i = 0; i < 300 && !((await behind()) < 6); i++) await page.waitForTimeout(100);
-  assert.ok((await behind()) < 7, `${await behind()} s behind`);
+  await until("seconds behind", async () => parseFloat((await page.locator(".player-badge").innerText()).split("\n").pop()), (s) => s < 7);
   await shoot("watch");
   // A session that expires is followed by a new one; while there is none it is said why.
   refusals++;
+  // It may be said for a moment only, between two looks from here.
+  await page.evaluate(() => {
+    globalThis.told = false;
+    new MutationObserver(() => (globalThis.told ||= !!document.querySelector(".player-message"))).observe(document.body, { childList: true, subtree: true });
+  });
+  const refused = page.waitForResponse((r) => r.status() === 403 && r.url().includes("SessionToken"));
   await fetch(`${helper}/?later=13h`);
-  await page.locator(".player-message").waitFor();
+  await refused;
+  await page.waitForFunction(() => globalThis.told);
   await fetch(`${helper}/?later=0s`);
   await page.locator(".player-message").waitFor({ state: "detached" });
   await page.waitForFunction(() => document.querySelector("video")?.currentTime > 0);
@@ -188,7 +222,7 @@ await step("watch live", async () => {
 });
 
 await step("scrub", async () => {
-  await page.waitForTimeout(8000); // there must be a past to go to
+  await page.waitForTimeout(Math.max(0, began + 20_000 - Date.now())); // there must be a past to go to
   await button("5 min").click();
   const box = await page.locator("canvas.timeline").boundingBox();
   // Five minutes with now at 29/30 of them: 8 seconds ago.
@@ -196,14 +230,17 @@ await step("scrub", async () => {
   await page.mouse.move(box.x + box.width * at, box.y + 40);
   await page.locator(".timeline-preview canvas").waitFor();
   await page.waitForTimeout(1200);
-  const wanted = Date.now() - 8000;
+  const clicked = Date.now();
   await page.mouse.down();
   await page.mouse.up();
   await page.waitForFunction(() => !document.querySelector(".player-badge .live") && document.querySelector("video").readyState >= 2);
   await page.waitForTimeout(500);
+  await page.evaluate(() => document.querySelector("video").pause());
+  const played = Date.now() - clicked; // at most, since then
   const s = await still();
   await page.screenshot({ path: `${shots}/scrub.png` });
-  assert.ok(Math.abs(s.time - wanted) < 4000, `picked ${wanted}, shown ${s.time}`);
+  const off8 = s.time - (clicked - 8000);
+  assert.ok(off8 > -4000 && off8 < 4000 + played, `8 s before ${clicked} was picked, ${s.time} is shown ${played} ms later`);
   const expected = (((s.time - phase) % 10240) + 10240) % 10240 / 40;
   const off = Math.min(Math.abs(expected - s.number), 256 - Math.abs(expected - s.number));
   assert.ok(off <= 5, `at ${s.time} the picture says ${s.number}, want ${expected.toFixed(1)}`);
@@ -215,9 +252,11 @@ await step("clip", async () => {
   const x = (secondsAgo) => box.x + box.width * (29 / 30 - secondsAgo / 300);
   await page.keyboard.down("Shift");
   await page.mouse.move(x(12), box.y + 40);
+  const drawn = Date.now();
   await page.mouse.down();
   await page.mouse.move(x(5), box.y + 40, { steps: 4 });
   await page.mouse.up();
+  const took = (Date.now() - drawn) / 1000; // the timeline moves on meanwhile
   await page.keyboard.up("Shift");
   await page.getByText("The call for this range").click();
   await page.getByText("get-clip").first().waitFor();
@@ -226,7 +265,7 @@ await step("clip", async () => {
   await download.saveAs(`${temp}/clip.mp4`);
   const probe = JSON.parse(execFileSync("ffprobe", ["-v", "error", "-of", "json", "-show_streams", "-show_format", `${temp}/clip.mp4`]));
   assert.deepEqual(probe.streams.map((s) => s.codec_name).sort(), ["aac", "h264"]);
-  assert.ok(probe.format.duration > 3 && probe.format.duration < 12, `the clip is ${probe.format.duration} s long`);
+  assert.ok(probe.format.duration > 3 && probe.format.duration < 12 + took, `the clip is ${probe.format.duration} s long, after ${took} s of drawing`);
   await button("Now").click();
 });
 
@@ -256,16 +295,14 @@ await step("fragments", async () => {
       Object.defineProperty(document, "hidden", { configurable: true, get: () => h });
       document.dispatchEvent(new Event("visibilitychange"));
     }, hidden);
-    for (let i = 0; i < 300 && connections !== (hidden ? 0 : 1); i++) await page.waitForTimeout(100);
-    assert.equal(connections, hidden ? 0 : 1, `connections of GetMedia while hidden is ${hidden}`);
+    await until(`connections of GetMedia while hidden is ${hidden}`, () => connections, (n) => n === (hidden ? 0 : 1));
   };
-  assert.equal(connections, 1);
+  await until("connections of GetMedia", () => connections, (n) => n === 1);
   await seen(true);
   await seen(false);
   assert.equal(most, 1, "connections of GetMedia at a time");
   await go("/stream/demo-camera/troubleshoot");
-  for (let i = 0; i < 300 && connections > 0; i++) await page.waitForTimeout(100);
-  assert.equal(connections, 0, "connections of GetMedia on another tab");
+  await until("connections of GetMedia on another tab", () => connections, (n) => n === 0);
   page.off("request", opened).off("requestfailed", ended).off("requestfinished", ended);
 });
 
@@ -302,6 +339,7 @@ await step("many streams", async () => {
   page.on("request", watch);
   await button("Refresh").click();
   await page.getByRole("link", { name: "cam-00049" }).waitFor();
+  await until("rows that were asked about", () => asked.size, (n) => n > 2);
   await page.waitForTimeout(500);
   const rows = await page.locator("tbody tr").count();
   assert.equal(rows, 50);
@@ -418,7 +456,7 @@ await step("size of the first load", async () => {
   const fresh = await browser.newContext();
   const first = await fresh.newPage();
   const sizes = [];
-  first.on("requestfinished", (r) => r.url().includes("/console/") && sizes.push(r.sizes().then((s) => s.responseBodySize + s.responseHeadersSize)));
+  first.on("requestfinished", (r) => r.url().includes("/console/") && sizes.push(r.sizes().then((s) => s.responseBodySize + s.responseHeadersSize, () => 0))); // 0: cut off by the end
   await first.addInitScript((k) => sessionStorage.setItem("sluice-keys", k), JSON.stringify({ accessKeyId: key, secretAccessKey: secret }));
   await first.goto(url + "/console/#/stream/demo-camera");
   await first.waitForFunction(() => document.querySelector("video")?.currentTime > 0);

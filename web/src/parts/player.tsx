@@ -21,8 +21,8 @@ function end(player: Hls) {
     player.destroy();
     return;
   }
-  // A source that another player has taken over never opens.
-  const late = setTimeout(() => player.destroy(), 1000);
+  // A source that another player has taken over never opens; a slow machine opens one late.
+  const late = setTimeout(() => player.destroy(), 30_000);
   player.once(Hls.Events.MEDIA_ATTACHED, () => {
     clearTimeout(late);
     player.destroy();
