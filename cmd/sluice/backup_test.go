@@ -43,7 +43,7 @@ func TestBackup(t *testing.T) {
 			for range 20 {
 				select {
 				case <-w.acked:
-				case <-time.After(time.Minute):
+				case <-time.After(5 * time.Minute):
 					t.Fatalf("%s is not acknowledged", w.stream)
 				}
 			}

@@ -68,7 +68,7 @@ func TestDiskFull(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.failed, w.most = nil, 10
-	for stuck := time.After(time.Minute); ; {
+	for stuck := time.After(5 * time.Minute); ; {
 		w.write(t, t.Context(), c)
 		if len(w.persisted) >= kept+10 {
 			break
@@ -106,7 +106,7 @@ func TestDiskFull(t *testing.T) {
 	w.verify(t, c)
 	w.readAll(t, c)
 	w.failed, w.most = nil, 10
-	for stuck := time.After(time.Minute); ; {
+	for stuck := time.After(5 * time.Minute); ; {
 		w.write(t, t.Context(), c)
 		if len(w.persisted) >= kept+10 {
 			break

@@ -381,7 +381,7 @@ func TestBadNetworks(t *testing.T) {
 	network.close()
 	left := func(what string, gone func(held) bool) held {
 		t.Helper()
-		for stuck := time.After(2 * time.Minute); ; {
+		for stuck := time.After(5 * time.Minute); ; {
 			h := p.holds()
 			if gone(h) {
 				return h

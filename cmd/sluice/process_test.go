@@ -71,7 +71,7 @@ func (l *lines) read(r io.Reader) {
 // wait returns the first line that holds word.
 func (l *lines) wait(t *testing.T, word string) string {
 	t.Helper()
-	stuck := time.After(time.Minute)
+	stuck := time.After(5 * time.Minute)
 	for i := 0; ; {
 		l.mu.Lock()
 		more := l.more
@@ -148,7 +148,7 @@ func (p *process) end() int {
 			p.t.Fatal(err)
 		}
 		return 0
-	case <-time.After(time.Minute):
+	case <-time.After(5 * time.Minute):
 		p.t.Fatal("the server does not end")
 		return -1
 	}

@@ -131,7 +131,7 @@ func TestSecrecy(t *testing.T) {
 
 	p = start(t, data, args...)
 	root = p.client()
-	for stuck := time.After(time.Minute); ; {
+	for stuck := time.After(5 * time.Minute); ; {
 		_, err := root.Control().DescribeStream(t.Context(), &kinesisvideo.DescribeStreamInput{StreamName: aws.String("camera")})
 		if gone := (*types.ResourceNotFoundException)(nil); errors.As(err, &gone) {
 			break
