@@ -41,6 +41,7 @@ type sink struct {
 	tracks  map[int]sluice.Track
 	adts    map[int]bool // tracks whose packets have ADTS headers
 	order   []int        // tracks of stream, in the order of their numbers
+	late    bool         // a track has come for which the next key picture begins a new stream
 	pending []pendingFrame
 	early   []metadata   // for the stream, when it begins
 	marks   []sluice.Tag // event tags for the fragment of the next picture
@@ -155,6 +156,9 @@ func (k *sink) setTrack(n int, c trackCaps, codecData []byte) error {
 	old, had := k.tracks[n]
 	k.tracks[n] = t
 	k.adts[n] = c.Format == "adts"
+	if k.late && k.number(n) == 0 {
+		return nil // the new stream will have it
+	}
 	if k.stream == nil || had && old.CodecID == t.CodecID && string(old.CodecPrivate) == string(t.CodecPrivate) {
 		return nil
 	}
@@ -165,9 +169,13 @@ func (k *sink) setTrack(n int, c trackCaps, codecData []byte) error {
 		return nil // the key frames in Annex B have the parameters
 	}
 	// Another codec, or a track that came late: a new header, in a new stream
-	// object of the same name. What the old one holds is still sent.
+	// object of the same name. What the old one holds is still sent. For sound that
+	// came late it begins with a key picture, so that no picture is lost.
+	if !had && n == 2 && k.number(1) != 0 {
+		k.late = true
+		return nil
+	}
 	k.retire()
-	k.first = time.Now()
 	return nil
 }
 
@@ -201,7 +209,7 @@ func (k *sink) number(pad int) uint64 {
 // the next stream of the same name has another. The lock is held.
 func (k *sink) retire() {
 	stream, client := k.stream, k.client
-	k.stream, k.client = nil, nil
+	k.stream, k.client, k.first = nil, nil, time.Now()
 	k.retired.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), max(seconds(k.s.StopTimeout), time.Second))
 		defer cancel()
@@ -233,7 +241,7 @@ func (k *sink) begin() error {
 		}
 		k.client = client
 	}
-	k.order = k.order[:0]
+	k.order, k.late = k.order[:0], false
 	var tracks []sluice.Track
 	for _, n := range []int{1, 2} {
 		if t, ok := k.tracks[n]; ok {
@@ -335,7 +343,7 @@ func (k *sink) putNow(track int, f producer.Frame) (flow int, begun bool) {
 	defer k.turn.RUnlock()
 	k.mu.Lock()
 	stream, wait := k.stream, k.wait
-	if stream == nil {
+	if stream == nil || k.renews(track, f) {
 		k.mu.Unlock()
 		return 0, false
 	}
@@ -357,11 +365,19 @@ func (k *sink) putNow(track int, f producer.Frame) (flow int, begun bool) {
 	return flow, true
 }
 
+// renews reports whether a new stream begins with a frame. The lock is held.
+func (k *sink) renews(track int, f producer.Frame) bool {
+	return k.late && k.audio && track == 1 && f.Key
+}
+
 // putFirst keeps a frame until the stream may begin, or begins it.
 func (k *sink) putFirst(track int, f producer.Frame) int {
 	k.turn.Lock()
 	defer k.turn.Unlock()
 	k.mu.Lock()
+	if k.stream != nil && k.renews(track, f) {
+		k.retire()
+	}
 	f.Data = append([]byte(nil), f.Data...)
 	k.pending = append(k.pending, pendingFrame{track, f})
 	if k.first.IsZero() {
