@@ -10,6 +10,7 @@ import { chromium } from 'playwright-core'
 const file = process.env.SLUICE_BROWSER_CASES
 const cases = file ? JSON.parse(await readFile(file, 'utf8')) : []
 const measured = []
+const stuck = 240 // seconds, for what takes one or two
 let browser, pages
 
 before(async () => {
@@ -24,6 +25,7 @@ before(async () => {
   })
   await new Promise(resolve => pages.listen(0, '127.0.0.1', resolve))
   browser = await chromium.launch({
+    timeout: stuck * 1000,
     executablePath: process.env.CHROMIUM || '/usr/bin/chromium',
     args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
       '--disable-component-update', '--disable-sync', '--autoplay-policy=no-user-gesture-required'],
@@ -44,8 +46,6 @@ async function partial (file, response) {
   response.writeHead(200, { 'Content-Type': 'video/mp4', 'Content-Length': clip.length })
   response.write(clip.subarray(0, clip.length * 0.6 | 0))
 }
-
-const stuck = 240 // seconds, for what takes one or two
 
 const sleep = ms => new Promise(resolve => setTimeout(resolve, ms))
 
@@ -83,6 +83,7 @@ async function until(page, what, seconds, condition) {
 for (const c of cases) {
   test(c.name, { timeout: (c.seconds + 900) * 1000, skip: c.skip }, async t => {
     const page = await browser.newPage()
+    page.setDefaultTimeout(stuck * 1000)
     t.after(() => page.close())
     const console = []
     page.on('console', m => console.push(m.text()))

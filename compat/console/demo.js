@@ -5,6 +5,7 @@ import { chromium } from "playwright-core";
 
 const address = process.env.SLUICE_CONSOLE;
 const browser = await chromium.launch({
+  timeout: 240_000,
   executablePath: "/usr/bin/chromium",
   args: [
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",

@@ -8,6 +8,7 @@ import { chromium } from "playwright-core";
 
 const { url, key, secret, streams, fragments } = JSON.parse(process.env.SLUICE_CONSOLE);
 const browser = await chromium.launch({
+  timeout: 240_000,
   executablePath: "/usr/bin/chromium",
   args: ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--autoplay-policy=no-user-gesture-required"],
 });

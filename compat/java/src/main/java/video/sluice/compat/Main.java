@@ -92,7 +92,7 @@ public final class Main {
                 .withRegion(REGION.getName())
                 .withEndpoint(data) // the client adds /putMedia
                 .withCredentials(KEYS)
-                .withConnectionTimeoutInMillis(10_000)
+                .withConnectionTimeoutInMillis(120_000)
                 .build();
         CountDownLatch done = new CountDownLatch(1);
         AtomicReference<Throwable> failure = new AtomicReference<>();
@@ -120,7 +120,7 @@ public final class Main {
                     done.countDown();
                 }
             });
-            if (!done.await(120, TimeUnit.SECONDS)) {
+            if (!done.await(600, TimeUnit.SECONDS)) {
                 throw new IllegalStateException("PutMedia did not end");
             }
         }
@@ -138,7 +138,7 @@ public final class Main {
                 new StartSelector().withStartSelectorType(StartSelectorType.EARLIEST), client(), printer.visitor()));
         worker.setDaemon(true);
         worker.start();
-        if (!seen.await(120, TimeUnit.SECONDS)) {
+        if (!seen.await(600, TimeUnit.SECONDS)) {
             throw new IllegalStateException("GetMedia gave too few fragments");
         }
     }

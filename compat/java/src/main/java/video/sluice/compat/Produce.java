@@ -13,7 +13,7 @@ import com.amazonaws.kinesisvideo.producer.Tag;
 import java.io.File;
 import java.util.concurrent.Executors;
 
-/** The official Java producer: its image file source streams the frames of a folder, 25 a second, for some seconds. */
+/** The official Java producer: its image file source streams the frames of a folder, 25 a second, until standard input ends. */
 final class Produce {
     private Produce() {
     }
@@ -49,7 +49,9 @@ final class Produce {
                 .build());
         client.registerMediaSource(source);
         source.start();
-        Thread.sleep(8_000);
+        while (System.in.read() >= 0) {
+            // whoever started this closes it when enough has arrived
+        }
         // Stopping this producer hangs now and then, against any service, and freeing it often crashes its native
         // core: what was streamed by now is what is looked at.
         Thread stop = new Thread(() -> {
