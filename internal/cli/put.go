@@ -124,6 +124,23 @@ func (p *putter) check(cmd *cobra.Command) error {
 	return nil
 }
 
+// warn says so when the stream keeps nothing of what is sent.
+func (p *putter) warn(ctx context.Context, client *kvsapi.Client) error {
+	in := &kinesisvideo.DescribeStreamInput{StreamName: aws.String(p.stream)}
+	if strings.HasPrefix(p.stream, "arn:") {
+		in = &kinesisvideo.DescribeStreamInput{StreamARN: aws.String(p.stream)}
+	}
+	out, err := client.Control().DescribeStream(ctx, in)
+	if err == nil && aws.ToInt32(out.StreamInfo.DataRetentionInHours) == 0 {
+		p.keepsNothing()
+	}
+	return err
+}
+
+func (p *putter) keepsNothing() {
+	fmt.Fprintf(p.env.Stderr, "%s keeps nothing (retention 0): this is for live viewers only; see 'sluice stream retention'\n", p.stream)
+}
+
 func (p *putter) source() (producer.MediaSource, error) {
 	o := producer.FileOptions{Start: p.start, Realtime: p.realtime, Loop: p.loop, KeepTimes: p.timecode == "absolute" && p.start.IsZero()}
 	if p.images != "" {
@@ -152,15 +169,17 @@ func (p *putter) run(ctx context.Context) error {
 		defer cancel()
 		_ = c.Close(over) // what there is to tell, Free told
 	}()
-	if !p.create {
+	client, err := p.flags.client(ctx)
+	if err != nil {
+		return err
+	}
+	switch err := p.warn(ctx, client); {
+	case exitCode(err) != ExitNotFound:
+	case !p.create:
 		// A stream that is missing is a mistake here, not a state to wait out.
-		client, err := p.flags.client(ctx)
-		if err != nil {
-			return err
-		}
-		if _, err := client.Control().DescribeStream(ctx, &kinesisvideo.DescribeStreamInput{StreamName: aws.String(p.stream)}); exitCode(err) == ExitNotFound {
-			return err
-		}
+		return err
+	case p.retention == 0:
+		p.keepsNothing()
 	}
 	info := &producer.StreamInfo{NoCreate: !p.create, Retention: p.retention, MaxKbps: p.maxKbps, OnEvent: p.event}
 	if p.retention == 0 {
@@ -313,6 +332,7 @@ func (p *putter) runRaw(ctx context.Context) error {
 		return err
 	}
 	defer in.Close()
+	_ = p.warn(ctx, client) // it is only a hint
 	timecodes := sluice.TimecodeRelative
 	if p.timecode == "absolute" {
 		timecodes = sluice.TimecodeAbsolute

@@ -12,6 +12,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kinesisvideo"
+
 	"github.com/sluicevideo/sluice/internal/cli"
 	"github.com/sluicevideo/sluice/internal/sluicetest"
 )
@@ -72,6 +75,23 @@ func TestPut(t *testing.T) {
 		}
 		if sum.Frames != 125 || sum.Persisted != fragments || sum.Undelivered != 0 || sum.Dropped != 0 {
 			t.Errorf("%s: %+v", name, sum)
+		}
+	}
+	// A stream that is made keeps a day, and says what is in it.
+	about, err := srv.Client().Control().DescribeStream(t.Context(), &kinesisvideo.DescribeStreamInput{StreamName: aws.String("mkv")})
+	if err != nil || aws.ToInt32(about.StreamInfo.DataRetentionInHours) != 24 || aws.ToString(about.StreamInfo.MediaType) != "video/h264" {
+		t.Errorf("made by --create: %+v, %v", about, err)
+	}
+	// What is not kept is said, once; what is, is not.
+	for _, c := range []struct {
+		args string
+		want int
+	}{
+		{"zero " + mkv + " --create --retention 0", 1}, {"zero " + mkv, 1}, {"zero " + mkv + " --raw", 1}, {"mkv " + mkv, 0},
+	} {
+		code, _, errs := runWith(t, srv.Environ(), nil, append([]string{"put"}, strings.Fields(c.args)...)...)
+		if code != 0 || strings.Count(errs, "keeps nothing (retention 0)") != c.want || strings.Count(errs, "\n") != c.want {
+			t.Errorf("put %s: exit code %d, %q", c.args, code, errs)
 		}
 	}
 	if code, out, errs := runWith(t, srv.Environ(), nil, "put", "mkv", mkv, "--raw", "--acks"); code != 0 || strings.Count(out, `"PERSISTED"`) < 2 || strings.Contains(out, "0 frames") {
