@@ -221,11 +221,22 @@ func TestAChunkByteForByte(t *testing.T) {
 	}
 }
 
-// TestStartSelectors is the boundaries of every selector.
+// TestStartSelectors is the boundaries of every selector, where all is in memory
+// and where it comes from the disk.
 func TestStartSelectors(t *testing.T) {
 	t.Parallel()
+	for _, where := range []string{"tail", "archive"} {
+		t.Run(where, func(t *testing.T) {
+			t.Parallel()
+			testStartSelectors(t, where == "archive")
+		})
+	}
+}
+
+func testStartSelectors(t *testing.T, archive bool) {
 	wall := at(1_700_000_000_000)
-	h := open(t, limits.Rates{}, func(o *streamtest.Settings) { o.Now = func() time.Time { return wall } })
+	clock := func(o *streamtest.Settings) { o.Now = func() time.Time { return wall } }
+	h := open(t, limits.Rates{}, clock)
 	// Fragments of one second at producer times 1000, 3000, 2000 (in that order)
 	// and 6000; by server time a minute apart.
 	var n []sluice.FragmentNumber
@@ -233,6 +244,36 @@ func TestStartSelectors(t *testing.T) {
 		x, _ := h.put(at(ms), time.Second, 100)
 		n = append(n, x)
 		wall = wall.Add(time.Minute)
+	}
+	follow := func(from sluice.StartSelector) *stream.Cursor {
+		t.Helper()
+		c, err := h.Streams.Follow(t.Context(), streamtest.Ref("cam"), from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	next := func(c *stream.Cursor) sluice.FragmentNumber {
+		t.Helper()
+		f, err := c.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if f.Archived() != (archive && slices.Contains(n, f.Number)) {
+			t.Errorf("fragment %v from the archive: %v", f.Number, f.Archived())
+		}
+		return f.Number
+	}
+	var quiet *stream.Cursor
+	if archive {
+		h.x.Leave(nil)
+		h.x = nil
+		h.reopen(clock)
+		quiet = follow(sluice.StartSelector{Type: sluice.SelectNow}) // nobody has written since the start
+		h.join()
+		defer h.x.Leave(nil)
+	} else {
+		quiet = follow(sluice.StartSelector{Type: sluice.SelectNow})
 	}
 	// The server's clock stands behind the last one; one more is arriving.
 	arriving, _ := h.begin(at(8000), 100)
@@ -254,7 +295,7 @@ func TestStartSelectors(t *testing.T) {
 		from sluice.StartSelector
 		want sluice.FragmentNumber
 	}{
-		{"NOW", sluice.StartSelector{Type: sluice.SelectNow}, a},
+		{"NOW, inside what arrives", sluice.StartSelector{Type: sluice.SelectNow}, a},
 		{"EARLIEST", sluice.StartSelector{Type: sluice.SelectEarliest}, n[0]},
 		{"after the first", after(n[0]), n[1]},
 		{"after a number just below", after(below(n[1])), n[1]},
@@ -279,21 +320,16 @@ func TestStartSelectors(t *testing.T) {
 		{"server, now", sluice.StartSelector{Type: sluice.SelectServerTimestamp, Time: wall}, a},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			cur, err := h.Streams.Follow(t.Context(), streamtest.Ref("cam"), c.from)
-			if err != nil {
-				t.Fatal(err)
-			}
-			f, err := cur.Next(t.Context())
-			if err != nil || f.Number != c.want {
-				t.Errorf("starts at %v, %v; want %v", f, err, c.want)
+			if got := next(follow(c.from)); got != c.want {
+				t.Errorf("starts at %v, want %v", got, c.want)
 			}
 		})
 	}
-	// A time to come waits, and passes over what begins before it.
-	cur, err := h.Streams.Follow(t.Context(), streamtest.Ref("cam"), sluice.StartSelector{Type: sluice.SelectServerTimestamp, Time: wall.Add(90 * time.Second)})
-	if err != nil {
-		t.Fatal(err)
+	if got := next(quiet); got != a {
+		t.Errorf("NOW while nothing arrives: starts at %v, want the next one, %v", got, a)
 	}
+	// A time to come waits, and passes over what begins before it.
+	cur := follow(sluice.StartSelector{Type: sluice.SelectServerTimestamp, Time: wall.Add(90 * time.Second)})
 	got := make(chan sluice.FragmentNumber)
 	go func() {
 		f, err := cur.Next(t.Context())
@@ -315,10 +351,7 @@ func TestStartSelectors(t *testing.T) {
 	// After the last one nothing comes, and that is no error.
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	cur, err = h.Streams.Follow(t.Context(), streamtest.Ref("cam"), after(sluice.MaxFragmentNumber))
-	if err != nil {
-		t.Fatal(err)
-	}
+	cur = follow(after(sluice.MaxFragmentNumber))
 	if f, err := cur.Next(ctx); err == nil {
 		t.Errorf("after the highest number comes %v", f.Number)
 	}
@@ -450,8 +483,8 @@ func TestADamagedFragmentInTheAnswer(t *testing.T) {
 }
 
 // reopen opens the parts again, as a start of the server does.
-func (h *house) reopen() {
-	h.Parts = h.Again()
+func (h *house) reopen(change ...func(*streamtest.Settings)) {
+	h.Parts = h.Again(change...)
 	h.egress = egress.New(egress.Options{Streams: h.Streams, Limits: limits.New(limits.Rules{}, limits.Rates{}), TokenKey: [32]byte{1}})
 }
 

@@ -191,6 +191,37 @@ func TestAcknowledgements(t *testing.T) {
 			listed: []int64{now},
 		},
 		{
+			name:    "any content type, any codec, any private data",
+			headers: "Content-Type: text/html; charset=utf-8\r\n",
+			run: func(_ *server, c *client) {
+				b := mkv.AppendInfo(mkv.AppendSegment(mkv.AppendHeader(nil)), mkv.Info{Scale: time.Millisecond})
+				c.send(mkv.AppendTracks(b, []sluice.Track{
+					{Number: 1, UID: 1, Type: sluice.TrackVideo, CodecID: "V_MPEG4/ISO/AVC", CodecPrivate: []byte("no avcC at all")},
+					{Number: 2, UID: 2, Type: sluice.TrackSubtitle, CodecID: "X_NOBODY/KNOWS"},
+				}))
+				c.send(join(cluster(now, frame{1, 0, 10}, frame{2, 0, 10}), endOfFragment))
+				c.expect(kept(now)...)
+				c.finish()
+				c.ends()
+			},
+			listed: []int64{now},
+		},
+		{
+			name: "another session may have the same times again, or older ones",
+			run: func(s *server, c *client) {
+				for _, ms := range []int64{second, second, now} {
+					x := s.put(plainHead + "\r\n").accepted()
+					x.send(join(header(1), cluster(uint64(ms)), endOfFragment))
+					x.expect(kept(ms)...)
+					x.finish()
+					x.ends()
+				}
+				c.finish()
+				c.ends()
+			},
+			listed: []int64{second, second, now},
+		},
+		{
 			name: "a header alone",
 			run: func(_ *server, c *client) {
 				c.send(header(1))

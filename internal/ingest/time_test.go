@@ -1,6 +1,10 @@
 package ingest_test
 
 import (
+	"bufio"
+	"bytes"
+	"context"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -27,6 +31,54 @@ func since(t *testing.T, began time.Time, want time.Duration) {
 	}
 }
 
+// left checks what ListFragments and GetMedia show when a session is over.
+func (s *server) left(want ...int64) {
+	s.T.Helper()
+	if got := s.listed(); !slices.Equal(got, want) {
+		s.T.Errorf("listed %v, want %v", got, want)
+	}
+	if got := s.shown(); got != len(want) {
+		s.T.Errorf("shown: %d, want %d", got, len(want))
+	}
+}
+
+// A silent stream keeps its readers: nothing is sent, no time-out ends it.
+func TestASilentStreamKeepsItsReaders(t *testing.T) {
+	in(t, func(t *testing.T, s *server) {
+		ctx, cancel := context.WithCancel(t.Context())
+		media := bufio.NewReader(s.get(ctx, `{"StreamName":"cam","StartSelector":{"StartSelectorType":"NOW"}}`))
+		arrived := make(chan error, 1)
+		go func() {
+			_, err := media.Peek(1)
+			arrived <- err
+		}()
+		select {
+		case err := <-arrived:
+			t.Errorf("before there was anything: %v", err)
+		case <-time.After(7 * 24 * time.Hour):
+		}
+		c := s.put(plainHead + "\r\n").accepted()
+		at := time.Now().UnixMilli()
+		c.send(join(header(1), cluster(uint64(at)), endOfFragment))
+		c.expect(kept(at)...)
+		if err := <-arrived; err != nil {
+			t.Error(err)
+		}
+		// The lead, its tags, and the Cluster as it was sent.
+		got := make([]byte, 4096)
+		n := 0
+		for !bytes.Contains(got[:n], cluster(uint64(at))) && n < len(got) {
+			k, err := media.Read(got[n:])
+			if n += k; err != nil {
+				t.Fatalf("%d bytes: %v", n, err)
+			}
+		}
+		c.finish()
+		c.ends()
+		cancel()
+	})
+}
+
 func TestSilenceBetweenFragments(t *testing.T) {
 	in(t, func(t *testing.T, s *server) {
 		c := s.put(plainHead + "\r\n").accepted()
@@ -39,6 +91,7 @@ func TestSilenceBetweenFragments(t *testing.T) {
 		}
 		c.ends()
 		since(t, began, 30*time.Second)
+		s.left(now)
 	})
 }
 
@@ -48,9 +101,7 @@ func TestSilenceInsideAFragment(t *testing.T) {
 		c.send(join(header(1), cluster(now)))
 		c.expect(ack("BUFFERING", now), idleAck, idleAck, idleAck, idleAck, idleAck, errorAck(sluice.InvalidMKVData, -1, false))
 		c.ends()
-		if got := s.listed(); len(got) != 0 {
-			t.Errorf("listed %v", got)
-		}
+		s.left()
 	})
 }
 
@@ -72,6 +123,7 @@ func TestSilenceIsCountedAnewAfterEachByte(t *testing.T) {
 		if n := len(acks); n < 2 || acks[n-1] != ack("PERSISTED", now) {
 			t.Errorf("acknowledgements %v", acks)
 		}
+		s.left(now)
 	})
 }
 
@@ -82,6 +134,7 @@ func TestAConnectionOf45Minutes(t *testing.T) {
 		c.expect(kept(now)...)
 		began := time.Now()
 		at := uint64(now)
+		all := []int64{now}
 		for {
 			time.Sleep(4 * time.Second)
 			at += 4000
@@ -90,9 +143,11 @@ func TestAConnectionOf45Minutes(t *testing.T) {
 				break
 			}
 			c.expect(kept(int64(at))...)
+			all = append(all, int64(at))
 		}
 		c.expect(errorAck(sluice.MaxConnectionDurationReached, int64(at), false))
 		c.ends()
+		s.left(all...)
 	})
 }
 
@@ -105,6 +160,7 @@ func TestTheEndOfNoFragment(t *testing.T) {
 		began := time.Now()
 		c.ends()
 		since(t, began, 5*time.Second)
+		s.left()
 	})
 }
 

@@ -296,7 +296,9 @@ func (c *Cursor) archived(ctx context.Context, horizon time.Time) (store.Entry, 
 		c.ahead = c.ahead[1:]
 	}
 	c.ahead = c.ahead[:0:0]
-	q := store.Query{Order: store.ByNumber, After: c.after, NotBefore: horizon, Limit: readAhead}
+	// The store goes by sequences. A number in a request may have a fragment's and
+	// lie below it.
+	q := store.Query{Order: store.ByNumber, After: before(c.after), NotBefore: horizon, Limit: readAhead + 1}
 	if c.after.IsZero() {
 		// Find the first one first: a long past may lie before the horizon.
 		e, err := c.o.r.o.Store.After(ctx, c.o.id, c.after, horizon)
@@ -310,7 +312,9 @@ func (c *Cursor) archived(ctx context.Context, horizon time.Time) (store.Entry, 
 		if err != nil {
 			return store.Entry{}, err
 		}
-		c.ahead = append(c.ahead, e)
+		if e.Number.Compare(c.after) > 0 {
+			c.ahead = append(c.ahead, e)
+		}
 	}
 	if len(c.ahead) == 0 {
 		return store.Entry{}, store.ErrNone
