@@ -5,7 +5,6 @@ import (
 	"net"
 	"slices"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -250,6 +249,51 @@ func TestAcknowledgements(t *testing.T) {
 			listed: []int64{now},
 		},
 		{
+			name: "BUFFERING at the Cluster's timecode, before any frame",
+			run: func(_ *server, c *client) {
+				c.send(header(1))
+				head := mkv.AppendCluster(nil, now)
+				c.send(head[:len(head)-1])
+				c.send(head[len(head)-1:])
+				c.expect(ack("BUFFERING", now))
+				c.send(join(block(1, 0, 10), endOfFragment))
+				c.expect(kept(now)[1:]...)
+				c.finish()
+				c.ends()
+			},
+			listed: []int64{now},
+		},
+		{
+			name:  "as large as may be",
+			rules: func(r *limits.Rules) { r.FragmentBytes = int64(len(cluster(now))) },
+			run: func(_ *server, c *client) {
+				c.send(join(header(1), cluster(now)))
+				c.finish()
+				c.expect(kept(now)...)
+				c.ends()
+			},
+			listed: []int64{now},
+		},
+		{
+			name:  "4001, a byte too large",
+			rules: func(r *limits.Rules) { r.FragmentBytes = int64(len(cluster(now))) - 1 },
+			run: func(_ *server, c *client) {
+				c.send(join(header(1), cluster(now)))
+				c.expect(ack("BUFFERING", now), errorAck(sluice.MaxFragmentSizeReached, now, true))
+				c.ends()
+			},
+		},
+		{
+			name: "as many tracks as may be",
+			run: func(_ *server, c *client) {
+				c.send(join(header(3), cluster(now, frame{1, 0, 10}, frame{2, 0, 10}, frame{3, 0, 10}), endOfFragment))
+				c.expect(kept(now)...)
+				c.finish()
+				c.ends()
+			},
+			listed: []int64{now},
+		},
+		{
 			name:  "4001, too large",
 			rules: func(r *limits.Rules) { r.FragmentBytes = 10_000 },
 			run: func(_ *server, c *client) {
@@ -427,6 +471,36 @@ func TestAcknowledgements(t *testing.T) {
 			},
 		},
 		{
+			name: "4009, a name that is too long",
+			run: func(_ *server, c *client) {
+				c.send(join(header(1), cluster(now), mkv.AppendTags(nil, sluice.Tag{Name: strings.Repeat("n", 129), Value: "v"})))
+				c.expect(ack("BUFFERING", now), errorAck(sluice.FragmentMetadataLimitReached, now, true))
+				c.ends()
+			},
+		},
+		{
+			name: "4009, a value that is too long",
+			run: func(_ *server, c *client) {
+				c.send(join(header(1), cluster(now), mkv.AppendTags(nil, sluice.Tag{Name: "n", Value: strings.Repeat("v", 257)})))
+				c.expect(ack("BUFFERING", now), errorAck(sluice.FragmentMetadataLimitReached, now, true))
+				c.ends()
+			},
+		},
+		{
+			name: "as many tags, and as long, as may be",
+			run: func(_ *server, c *client) {
+				tags := make([]sluice.Tag, 10)
+				for i := range tags {
+					tags[i] = sluice.Tag{Name: strings.Repeat("n", 127) + fmt.Sprint(i), Value: strings.Repeat("v", 256)}
+				}
+				c.send(join(header(1), cluster(now), mkv.AppendTags(nil, tags...), endOfFragment))
+				c.expect(kept(now)...)
+				c.finish()
+				c.ends()
+			},
+			listed: []int64{now},
+		},
+		{
 			name: "4010, an unknown track",
 			run: func(_ *server, c *client) {
 				c.send(join(header(1), cluster(now, frame{1, 0, 10}, frame{5, 1, 10})))
@@ -523,21 +597,4 @@ func TestAcknowledgements(t *testing.T) {
 			}
 		})
 	}
-}
-
-// faulty is a clock that stands, and fails once when it is asked for the nth time
-// after the first: a call's head asks it, and each Cluster does.
-func faulty(ms int64, nth int) func() time.Time {
-	var asked atomic.Int64
-	return func() time.Time {
-		if asked.Add(1) == int64(nth+1) {
-			panic("the clock is broken")
-		}
-		return time.UnixMilli(ms)
-	}
-}
-
-// block is one more SimpleBlock.
-func block(track uint64, after, size int) []byte {
-	return mkv.AppendSimpleBlock(nil, int16(after), &sluice.Frame{Track: track, Data: make([]byte, size)})
 }

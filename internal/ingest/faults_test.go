@@ -118,6 +118,40 @@ func TestAFragmentThatCannotBeKept(t *testing.T) {
 	}
 }
 
+// A session ends cleanly between the end of its last fragment and the commit. The
+// official producers never send again what they have seen RECEIVED when a session
+// ended so: nothing is said until it is decided, and a fragment that is lost after
+// all is refused, so that they do.
+func TestACleanEndBeforeTheCommit(t *testing.T) {
+	t.Parallel()
+	fault := &syncFault{release: make(chan struct{})}
+	s := start(t, func(o *settings) {
+		o.parts = append(o.parts, func(p *streamtest.Settings) { p.Store.FS = failingFS{fault: fault} })
+	})
+	s.Create("cam", 24*time.Hour)
+	c := s.put(plainHead + "\r\n").accepted()
+	c.send(join(header(1), cluster(now), endOfFragment))
+	c.expect(kept(now)...)
+	fault.next.Store(true)
+	c.send(cluster(now + 1000))
+	c.finish()
+	c.expect(ack("BUFFERING", now+1000))
+	for fault.next.Load() { // until the sync hangs: the body has ended long before
+		runtime.Gosched()
+	}
+	close(fault.release)
+	c.expect(errorAck(sluice.ArchivalError, now+1000, true))
+	c.ends()
+	c = s.put(plainHead + "\r\n").accepted()
+	c.send(join(header(1), cluster(now+1000)))
+	c.finish()
+	c.expect(kept(now + 1000)...)
+	c.ends()
+	if got := s.listed(); fmt.Sprint(got) != fmt.Sprint([]int64{now, now + 1000}) {
+		t.Errorf("listed %v", got)
+	}
+}
+
 func (s *server) id() sluice.StreamID {
 	s.T.Helper()
 	st, err := s.Streams.Resolve(s.T.Context(), streamtest.Ref("cam"))

@@ -100,3 +100,28 @@ func TestHeads(t *testing.T) {
 		}
 	}
 }
+
+func FuzzHead(f *testing.F) {
+	f.Add("cam", "", "ABSOLUTE", "1795353347.681", "1")
+	f.Add("", "arn:aws:kinesisvideo:us-west-2:000000000000:stream/cam/1700000000000", "relative", "", "0")
+	f.Add("a", "b", "", "2023-04-19T22:13:39.181Z", " 0 ")
+	now := time.UnixMilli(1_800_000_000_000)
+	f.Fuzz(func(t *testing.T, name, arn, timecodes, start, acks string) {
+		h := http.Header{}
+		for k, v := range map[string]string{headerName: name, headerARN: arn, headerTimecode: timecodes, headerStart: start, headerAcks: acks} {
+			if v != "" {
+				h.Set(k, v)
+			}
+		}
+		got, err := parseHead(h, now)
+		if err != nil {
+			if sluice.CodeOf(err) != sluice.InvalidArgument || len(err.Error()) > 400 {
+				t.Errorf("%q: %v", h, err)
+			}
+			return
+		}
+		if (name == "") == (arn == "") || got.start.UnixMilli() < 0 || got.start.Year() > 5000 || !got.acks && !strings.Contains(acks, "0") {
+			t.Errorf("%q is taken as %+v", h, got)
+		}
+	})
+}

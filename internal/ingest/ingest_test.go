@@ -232,6 +232,10 @@ func (c *client) ack() string {
 		c.t.Fatal(err)
 	}
 	if size == 0 {
+		// What we could still send is waited for, for a second.
+		if tcp, ok := c.conn.(*net.TCPConn); ok {
+			tcp.CloseWrite()
+		}
 		if _, err := c.r.ReadByte(); !errors.Is(err, io.EOF) {
 			c.t.Fatalf("after the terminating chunk: %v, want the end of the connection", err)
 		}

@@ -1,6 +1,7 @@
 package ingest_test
 
 import (
+	"sync/atomic"
 	"time"
 
 	"github.com/sluicevideo/sluice"
@@ -50,4 +51,21 @@ func join(parts ...[]byte) (out []byte) {
 		out = append(out, p...)
 	}
 	return out
+}
+
+// faulty is a clock that stands, and fails once when it is asked for the nth time
+// after the first: a call's head asks it, and each Cluster does.
+func faulty(ms int64, nth int) func() time.Time {
+	var asked atomic.Int64
+	return func() time.Time {
+		if asked.Add(1) == int64(nth+1) {
+			panic("the clock is broken")
+		}
+		return time.UnixMilli(ms)
+	}
+}
+
+// block is one more SimpleBlock.
+func block(track uint64, after, size int) []byte {
+	return mkv.AppendSimpleBlock(nil, int16(after), &sluice.Frame{Track: track, Data: make([]byte, size)})
 }
