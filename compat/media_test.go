@@ -199,5 +199,10 @@ func frames(t *testing.T, path string) (hashes []string) {
 	if len(hashes) == 0 {
 		t.Fatalf("%s has no pictures", path)
 	}
+	// ffprobe counts as many.
+	count, err := exec.CommandContext(t.Context(), "ffprobe", "-v", "fatal", "-count_frames", "-select_streams", "v", "-show_entries", "stream=nb_read_frames", "-of", "csv=p=0", path).Output()
+	if err != nil || strings.Trim(string(count), ",\n") != strconv.Itoa(len(hashes)) {
+		t.Errorf("ffprobe %s: %q, %v, want %d", path, count, err, len(hashes))
+	}
 	return hashes
 }
