@@ -33,9 +33,9 @@ func TestCostServer(t *testing.T) {
 	_, _ = bufio.NewReader(os.Stdin).ReadString('\n') // until the other end is closed
 }
 
-// costClient is a client of a server in a process of its own, so that what is
-// measured is the producer.
-func costClient(t testing.TB, change func(*producer.Options)) *producer.Client {
+// costServer starts a server in a process of its own, so that what is measured is
+// the producer.
+func costServer(t testing.TB) kvsapi.Options {
 	t.Helper()
 	child := exec.Command(os.Args[0], "-test.run=^TestCostServer$", "-test.v", "-test.timeout=6h")
 	child.Env = append(os.Environ(), "SLUICE_COST_SERVER=1")
@@ -62,30 +62,74 @@ func costClient(t testing.TB, change func(*producer.Options)) *producer.Client {
 		}
 	}()
 	t.Cleanup(func() { stdin.Close(); <-drained; _ = child.Wait() })
-	o := producer.Options{
-		Service: kvsapi.Options{
-			Endpoint: endpoint, Region: "us-west-2", Getenv: func(string) string { return "" },
-			Credentials: producer.StaticCredentials(key, secret, "", time.Time{}),
-		},
-		Logger: slog.New(slog.DiscardHandler),
+	return kvsapi.Options{
+		Endpoint: endpoint, Region: "us-west-2", Getenv: func(string) string { return "" },
+		Credentials: producer.StaticCredentials(key, secret, "", time.Time{}),
 	}
+}
+
+func costClient(t testing.TB, service kvsapi.Options, change func(*producer.Options)) *producer.Client {
+	t.Helper()
+	o := producer.Options{Service: service, Logger: slog.New(slog.DiscardHandler)}
 	change(&o)
 	c, err := producer.New(t.Context(), o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-		defer cancel()
-		_ = c.Close(ctx)
-	})
+	t.Cleanup(func() { closeCost(t, c) })
 	return c
+}
+
+func closeCost(t testing.TB, c *producer.Client) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := c.Close(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestCostPacer says when to put a frame, in a process of its own: a camera's
+// frames come through a socket, and a timer of this process would cost more than
+// the stream does. It writes the number of the stream whose frame is due.
+func TestCostPacer(t *testing.T) {
+	n, _ := strconv.Atoi(os.Getenv("SLUICE_COST_PACER"))
+	if n == 0 {
+		return
+	}
+	out := os.NewFile(3, "ticks")
+	began := time.Now()
+	for i := 0; ; i++ {
+		time.Sleep(time.Until(began.Add(time.Duration(i) * 40 * time.Millisecond / time.Duration(n))))
+		if _, err := out.Write([]byte{byte(i % n >> 8), byte(i % n)}); err != nil {
+			return // the other end is closed
+		}
+	}
+}
+
+// costPacer is the other end of TestCostPacer.
+func costPacer(t testing.TB, n int) *bufio.Reader {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	child := exec.Command(os.Args[0], "-test.run=^TestCostPacer$", "-test.timeout=6h")
+	child.Env = append(os.Environ(), "SLUICE_COST_PACER="+strconv.Itoa(n))
+	child.ExtraFiles = []*os.File{w}
+	if err := child.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.Close()
+	t.Cleanup(func() { r.Close(); _ = child.Wait() })
+	return bufio.NewReader(r)
 }
 
 // TestCostPerStream measures what streams of 2 Mbit/s and 25 frames/s cost in one
 // process: SLUICE_COST_STREAMS=100 SLUICE_COST_SECONDS=20 go test -run
 // TestCostPerStream -v ./producer. Streams have no retention, so that the disk is
-// not measured.
+// not measured. What they cost is what the process uses beyond what it uses when it
+// is woken as often and puts nothing, and, in memory, beyond a process that has sent
+// a stream before.
 func TestCostPerStream(t *testing.T) {
 	n, _ := strconv.Atoi(os.Getenv("SLUICE_COST_STREAMS"))
 	if n == 0 {
@@ -93,58 +137,74 @@ func TestCostPerStream(t *testing.T) {
 	}
 	seconds, _ := strconv.Atoi(os.Getenv("SLUICE_COST_SECONDS"))
 	seconds = max(seconds, 10)
-	c := costClient(t, func(o *producer.Options) { o.StorageSize, o.MaxStreams = 2<<30, 10_000 })
-	key1, rest := make([]byte, 60_000), make([]byte, 8_000) // 25 fps, key frame each second: 252 kB/s
-	runtime.GC()
-	debug.FreeOSMemory()
-	idle := rss(t)
-	before := cpu(t)
-	began := time.Now()
-	var wg sync.WaitGroup
-	puts := make([][]time.Duration, n)
-	for i := range n {
-		s, err := c.NewStream(producer.StreamInfo{Name: fmt.Sprintf("cost-%d", i), Tracks: []sluice.Track{video()}, Retention: producer.NoRetention})
+	service := costServer(t)
+	ticks := costPacer(t, n)
+	key, rest := make([]byte, 60_000), make([]byte, 8_000) // 25 fps, key frame each second: 252 kB/s
+	var streams []*producer.Stream
+	frames := make([]int, n)
+	took := make([]time.Duration, 0, seconds*25*n)
+	play := func(seconds int, put bool) time.Duration {
+		before, began := cpu(t), time.Now()
+		for range seconds * 25 * n {
+			hi, err1 := ticks.ReadByte()
+			lo, err2 := ticks.ReadByte()
+			if err1 != nil || err2 != nil {
+				t.Fatal("the pacer has ended")
+			}
+			i := int(hi)<<8 | int(lo)
+			if !put || i >= len(streams) {
+				continue
+			}
+			f := (frames[i] + i) % 25
+			frames[i]++
+			data := rest
+			if f == 0 {
+				data = key
+			}
+			at := time.Now()
+			if err := streams[i].PutFrame(context.Background(), producer.FrameAt(at, f == 0, data)); err != nil {
+				t.Fatal(err)
+			}
+			took = append(took, time.Since(at))
+		}
+		return time.Duration(float64(cpu(t)-before) / time.Since(began).Seconds()) // a second
+	}
+	open := func(c *producer.Client, name string) {
+		s, err := c.NewStream(producer.StreamInfo{Name: name, Tracks: []sluice.Track{video()}, Retention: producer.NoRetention})
 		if err != nil {
 			t.Fatal(err)
 		}
-		wg.Go(func() {
-			tick := time.NewTicker(40 * time.Millisecond)
-			defer tick.Stop()
-			time.Sleep(time.Duration(i) * 40 * time.Millisecond / time.Duration(n)) // cameras are not in step
-			for f := range seconds * 25 {
-				data := rest
-				if (f+i)%25 == 0 {
-					data = key1
-				}
-				at := time.Now()
-				if err := s.PutFrame(context.Background(), producer.FrameAt(at, (f+i)%25 == 0, data)); err != nil {
-					t.Error(err)
-					return
-				}
-				puts[i] = append(puts[i], time.Since(at))
-				<-tick.C
-			}
-		})
+		streams = append(streams, s)
 	}
-	wg.Wait()
-	took := time.Since(began)
-	used := cpu(t) - before
+	resident := func() int64 { runtime.GC(); debug.FreeOSMemory(); return rss(t) }
+
+	bare := resident()
+	c := costClient(t, service, func(*producer.Options) {})
+	open(c, "first")
+	play(2, true)
+	closeCost(t, c)
+	streams = nil
+
+	c = costClient(t, service, func(o *producer.Options) { o.StorageSize, o.MaxStreams = 2<<30, 10_000 })
+	idle := resident()
+	woken := play(seconds/2, false)
+	for i := range n {
+		open(c, fmt.Sprintf("cost-%d", i))
+	}
+	play(3, true) // sessions are opened
+	took = took[:0]
+	used := play(seconds, true)
 	buffered := c.Metrics().ContentStoreAllocatedSize
-	runtime.GC()
-	debug.FreeOSMemory()
-	grown := rss(t) - idle
-	var all []time.Duration
-	for _, p := range puts {
-		all = append(all, p...)
-	}
-	slices.Sort(all)
+	grown := resident() - idle
+	slices.Sort(took)
 	var dropped int64
-	for _, s := range c.Streams() {
+	for _, s := range streams {
 		dropped += s.Metrics().DroppedFragments
 	}
-	t.Logf("%d streams for %v: %.3f %% of a core a stream, RSS %d KB a stream beyond %d KB buffered, PutFrame p50 %v p99 %v, %d goroutines, %d fragments dropped",
-		n, took.Round(time.Second), 100*used.Seconds()/took.Seconds()/float64(n), (grown-buffered)/1024/int64(n), buffered/1024/int64(n),
-		all[len(all)/2], all[len(all)*99/100], runtime.NumGoroutine(), dropped)
+	percent := func(d time.Duration) float64 { return 100 * d.Seconds() / float64(n) }
+	t.Logf("%d streams for %ds: CPU a stream %.3f %% of a core, %.3f %% of it without frames, %.3f %% for them; RSS %d KB a stream beyond %d KB buffered, %d KB before the first; PutFrame p50 %v p99 %v; %d goroutines, %d fragments dropped",
+		n, seconds, percent(used), percent(woken), percent(used-woken), (grown-buffered)/1024/int64(n), buffered/1024/int64(n), (idle-bare)/1024,
+		took[len(took)/2], took[len(took)*99/100], runtime.NumGoroutine(), dropped)
 }
 
 func cpu(t testing.TB) time.Duration {
@@ -222,7 +282,7 @@ func TestDayOfMedia(t *testing.T) {
 	} else if testing.Short() {
 		t.Skip("go test -short")
 	}
-	c := costClient(t, func(*producer.Options) {})
+	c := costClient(t, costServer(t), func(*producer.Options) {})
 	s, err := c.NewStream(producer.StreamInfo{Name: "day", Tracks: []sluice.Track{video()}, Type: producer.Offline})
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"sync"
 	"time"
 
 	"github.com/sluicevideo/sluice"
@@ -20,6 +21,8 @@ type session struct {
 	cancel context.CancelCauseFunc
 	open   chan struct{} // closed once the service has accepted the request
 	wake   chan struct{} // there may be something to send
+	closed chan struct{} // by Close
+	once   sync.Once
 
 	// mu: s.mu
 	header   *header
@@ -64,6 +67,8 @@ func (ss *session) Read(p []byte) (int, error) {
 	case <-ss.open:
 	case <-ss.ctx.Done():
 		return 0, context.Cause(ss.ctx)
+	case <-ss.closed:
+		return 0, io.ErrClosedPipe
 	}
 	for {
 		n, disk, err := ss.fill(p)
@@ -82,8 +87,17 @@ func (ss *session) Read(p []byte) (int, error) {
 		case <-ss.wake:
 		case <-ss.ctx.Done():
 			return 0, context.Cause(ss.ctx)
+		case <-ss.closed:
+			return 0, io.ErrClosedPipe
 		}
 	}
+}
+
+// Close ends a Read that waits. The transport calls it at the end of the body too,
+// while acknowledgements are still to come: it ends nothing else.
+func (ss *session) Close() error {
+	ss.once.Do(func() { close(ss.closed) })
+	return nil
 }
 
 // fill copies out what is to be sent next. A fragment that lies on disk only is
