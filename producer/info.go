@@ -132,9 +132,9 @@ type StreamInfo struct {
 	NoMetrics bool
 	// NALs [nal_adaptation_flags].
 	NALs NALAdaptation
-	// FrameRate [frame_rate] and Bandwidth [avg_bandwidth_bps] are what is
-	// expected. They are only for StorageFor: buffers here grow and shrink with
-	// what really comes. 0: 25 and 4 Mibit/s.
+	// FrameRate [frame_rate] and Bandwidth [avg_bandwidth_bps], bits a second, are
+	// what is expected. Nothing depends on them, because buffers grow and shrink with
+	// what really comes; Bandwidth is what to give StorageFor. 0: 25 and 4 Mibit/s.
 	FrameRate int
 	Bandwidth int
 

@@ -384,6 +384,7 @@ func (s *Stream) Stop(ctx context.Context) (Report, error) {
 			s.closeLocked(now, true)
 		}
 		s.skip.flush(s)
+		s.repair.flush(s)
 		if s.active != nil {
 			s.active.wakeUp()
 		}
@@ -428,6 +429,7 @@ func (s *Stream) close() {
 	s.frags, s.open = nil, nil
 	s.dropPendingLocked()
 	s.skip.flush(s)
+	s.repair.flush(s)
 	s.stopping = true
 	s.m.report = r
 	s.mu.Unlock()

@@ -70,16 +70,21 @@ type repairRun struct {
 
 func (r *repairRun) add(s *Stream, t *track, moved time.Duration) {
 	if moved == 0 {
-		if r.frames > 0 {
-			s.events.send(TimestampRepaired{Track: r.track, Frames: r.frames, By: r.by})
-			if s.m.repairedFrames == int64(r.frames) {
-				s.log.Warn("times of frames repaired", "track", r.track, "frames", r.frames, "by", r.by)
-			}
-			*r = repairRun{}
-		}
+		r.flush(s)
 		return
 	}
 	r.track, r.by = t.info.Number, max(r.by, moved)
 	r.frames++
 	s.m.repairedFrames++
+}
+
+func (r *repairRun) flush(s *Stream) {
+	if r.frames == 0 {
+		return
+	}
+	s.events.send(TimestampRepaired{Track: r.track, Frames: r.frames, By: r.by})
+	if s.m.repairedFrames == int64(r.frames) {
+		s.log.Warn("times of frames repaired", "track", r.track, "frames", r.frames, "by", r.by)
+	}
+	*r = repairRun{}
 }
