@@ -218,26 +218,28 @@ func TestRates(t *testing.T) {
 
 func TestRefusalSaysWhatAndWhom(t *testing.T) {
 	t.Parallel()
-	l := limits.New(limits.Rules{}, limits.Rates{StreamCalls: 1, DescribeCalls: 2})
-	k := limits.Key{Operation: "DescribeStream", Account: "a", Stream: "cam"}
-	if err := l.Allow(limits.Describe, k); err != nil {
-		t.Fatal(err)
-	}
-	err := l.Allow(limits.Describe, k)
-	var e *sluice.Error
-	want := "Limit exceeded on number of requests for DescribeStream API for resource 'cam': at most 1 a second"
-	if !errors.As(err, &e) || e.Code != sluice.ClientLimitExceeded || e.Msg != want {
-		t.Errorf("got %v", err)
-	}
-	// The refused call did not use up the account's second one.
-	k.Stream = "other"
-	if err := l.Allow(limits.Describe, k); err != nil {
-		t.Error(err)
-	}
-	k.Stream = "third"
-	if err := l.Allow(limits.Describe, k); sluice.CodeOf(err) != sluice.ClientLimitExceeded {
-		t.Errorf("the account's third call: %v", err)
-	}
+	synctest.Test(t, func(t *testing.T) { // no time passes
+		l := limits.New(limits.Rules{}, limits.Rates{StreamCalls: 1, DescribeCalls: 2})
+		k := limits.Key{Operation: "DescribeStream", Account: "a", Stream: "cam"}
+		if err := l.Allow(limits.Describe, k); err != nil {
+			t.Fatal(err)
+		}
+		err := l.Allow(limits.Describe, k)
+		var e *sluice.Error
+		want := "Limit exceeded on number of requests for DescribeStream API for resource 'cam': at most 1 a second"
+		if !errors.As(err, &e) || e.Code != sluice.ClientLimitExceeded || e.Msg != want {
+			t.Errorf("got %v", err)
+		}
+		// The refused call did not use up the account's second one.
+		k.Stream = "other"
+		if err := l.Allow(limits.Describe, k); err != nil {
+			t.Error(err)
+		}
+		k.Stream = "third"
+		if err := l.Allow(limits.Describe, k); sluice.CodeOf(err) != sluice.ClientLimitExceeded {
+			t.Errorf("the account's third call: %v", err)
+		}
+	})
 }
 
 func TestPointsAreSharedAndOwed(t *testing.T) {

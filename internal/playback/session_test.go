@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sluicevideo/sluice"
@@ -126,32 +127,34 @@ func TestSessionLimit(t *testing.T) {
 
 func TestPlaybackRates(t *testing.T) {
 	t.Parallel()
-	c := loadClip(t)
-	m := newMemory()
-	m.play(c, 8)
-	p := newPlayer(t, m, func(o *playback.Options) {
-		o.Limits = limits.New(limits.Rules{}, limits.Rates{MetadataPoints: 20, MediaPoints: 2})
+	synctest.Test(t, func(t *testing.T) { // no time passes
+		c := loadClip(t)
+		m := newMemory()
+		m.play(c, 8)
+		p := newPlayer(t, m, func(o *playback.Options) {
+			o.Limits = limits.New(limits.Rules{}, limits.Rates{MetadataPoints: 20, MediaPoints: 2})
+		})
+		token := p.mustOpen(playback.Request{Selector: "PRODUCER_TIMESTAMP"})
+		uri := playback.MediaPlaylist + "?TrackNumber=1&SessionToken=" + token
+		l := read(t, p.text(uri))
+		var err error
+		for range 5 {
+			if _, err = p.get(uri); err != nil {
+				break
+			}
+		}
+		if sluice.CodeOf(err) != sluice.ClientLimitExceeded {
+			t.Errorf("playlists: %v", err)
+		}
+		for range 3 {
+			if _, err = p.get(l.segments[0].uri); err != nil {
+				break
+			}
+		}
+		if sluice.CodeOf(err) != sluice.ClientLimitExceeded {
+			t.Errorf("fragments: %v", err)
+		}
 	})
-	token := p.mustOpen(playback.Request{Selector: "PRODUCER_TIMESTAMP"})
-	uri := playback.MediaPlaylist + "?TrackNumber=1&SessionToken=" + token
-	l := read(t, p.text(uri))
-	var err error
-	for range 5 {
-		if _, err = p.get(uri); err != nil {
-			break
-		}
-	}
-	if sluice.CodeOf(err) != sluice.ClientLimitExceeded {
-		t.Errorf("playlists: %v", err)
-	}
-	for range 3 {
-		if _, err = p.get(l.segments[0].uri); err != nil {
-			break
-		}
-	}
-	if sluice.CodeOf(err) != sluice.ClientLimitExceeded {
-		t.Errorf("fragments: %v", err)
-	}
 }
 
 // FuzzViewer: whatever a URL says, there is an answer.
