@@ -86,14 +86,14 @@ func TestFigureNames(t *testing.T) {
 				continue
 			}
 			var r limits.Rates
-			if err := errors.Join(r.Set(name, "1"), r.Set("hls-burst", "1")); err != nil {
+			if err := errors.Join(r.Set(name, "0.01"), r.Set("hls-burst", "1")); err != nil {
 				t.Errorf("class %d: %v", c, err)
 				continue
 			}
 			l := limits.New(limits.Rules{}, r)
 			k := limits.Key{Operation: "X", Account: "a", Stream: "cam"}
 			if n := allowed(l, c, k, 5); n != 1 {
-				t.Errorf("class %d with %s 1: %d of 5 calls passed", c, name, n)
+				t.Errorf("class %d with %s 0.01: %d of 5 calls passed", c, name, n)
 			}
 			k.Stream = "other"
 			if n := allowed(l, c, k, 1); n != i {
@@ -267,16 +267,18 @@ func TestPointsAreSharedAndOwed(t *testing.T) {
 
 func TestPlaybackCountsForTheSessionOrTheStream(t *testing.T) {
 	t.Parallel()
-	for _, perSession := range []bool{false, true} {
-		l := limits.New(limits.Rules{}, limits.Rates{PlaylistCalls: 5, PlaybackPerSession: perSession})
-		passed := 0
-		for _, session := range []string{"one", "two"} {
-			passed += allowed(l, limits.Playlist, limits.Key{Operation: "GetHLSMediaPlaylist", Stream: "cam", Session: session}, 10)
+	synctest.Test(t, func(t *testing.T) { // no time passes
+		for _, perSession := range []bool{false, true} {
+			l := limits.New(limits.Rules{}, limits.Rates{PlaylistCalls: 5, PlaybackPerSession: perSession})
+			passed := 0
+			for _, session := range []string{"one", "two"} {
+				passed += allowed(l, limits.Playlist, limits.Key{Operation: "GetHLSMediaPlaylist", Stream: "cam", Session: session}, 10)
+			}
+			if want := map[bool]int{false: 5, true: 10}[perSession]; passed != want {
+				t.Errorf("per session %v: %d calls passed, want %d", perSession, passed, want)
+			}
 		}
-		if want := map[bool]int{false: 5, true: 10}[perSession]; passed != want {
-			t.Errorf("per session %v: %d calls passed, want %d", perSession, passed, want)
-		}
-	}
+	})
 }
 
 func TestConnections(t *testing.T) {
@@ -364,15 +366,17 @@ func TestPacing(t *testing.T) {
 
 func TestSetChangesFigures(t *testing.T) {
 	t.Parallel()
-	l := limits.New(limits.Rules{}, limits.Rates{})
-	k := limits.Key{Operation: "PutMedia", Stream: "cam"}
-	if n := allowed(l, limits.PutMedia, k, 100); n != 100 {
-		t.Errorf("without rates %d of 100 passed", n)
-	}
-	l.Set(limits.Rules{Streams: 7}, limits.Rates{PutMediaCalls: 2})
-	if n := allowed(l, limits.PutMedia, k, 100); n != 2 || l.Rules().Streams != 7 {
-		t.Errorf("with a rate of 2, %d passed; rules %+v", n, l.Rules())
-	}
+	synctest.Test(t, func(t *testing.T) { // no time passes
+		l := limits.New(limits.Rules{}, limits.Rates{})
+		k := limits.Key{Operation: "PutMedia", Stream: "cam"}
+		if n := allowed(l, limits.PutMedia, k, 100); n != 100 {
+			t.Errorf("without rates %d of 100 passed", n)
+		}
+		l.Set(limits.Rules{Streams: 7}, limits.Rates{PutMediaCalls: 2})
+		if n := allowed(l, limits.PutMedia, k, 100); n != 2 || l.Rules().Streams != 7 {
+			t.Errorf("with a rate of 2, %d passed; rules %+v", n, l.Rules())
+		}
+	})
 }
 
 func BenchmarkAllow(b *testing.B) {
