@@ -68,7 +68,7 @@ func TestCredentialsAndEndpoints(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			cmd := program(t, nil, "gst-launch-1.0", append([]string{"-q"}, words(shortSound+"kvssink stop-stream-timeout=30 stream-name="+c.name+" "+c.properties)...)...)
+			cmd := program(t, nil, "gst-launch-1.0", append([]string{"-q"}, words(shortSound+"kvssink stream-name="+c.name+" "+c.properties)...)...)
 			cmd.Env = append(cmd.Env, c.env...)
 			run(t, cmd)
 			if n := len(stored(t, srv, c.name).frames); n != 150 {
@@ -91,7 +91,7 @@ func TestIoTCertificate(t *testing.T) {
 	} {
 		iot.thing.Store(c.thing)
 		cmd := program(t, nil, "gst-launch-1.0", "-q")
-		cmd.Args = append(cmd.Args, words(shortSound+"kvssink stop-stream-timeout=30 stream-name="+c.name+" endpoint="+srv.Endpoint)...)
+		cmd.Args = append(cmd.Args, words(shortSound+"kvssink stream-name="+c.name+" endpoint="+srv.Endpoint)...)
 		cmd.Args = append(cmd.Args, "iot-certificate="+iot.structure+c.more)
 		run(t, cmd)
 		if n := len(stored(t, srv, c.name).frames); n != 150 {

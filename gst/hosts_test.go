@@ -45,7 +45,7 @@ func cycled(t *testing.T, out string) {
 		}
 	}
 	t.Logf("20 more cycles: RSS %+d KB, threads %+d", rss[1]-rss[0], threads[1]-threads[0])
-	if rss[1]-rss[0] > 40_000 || threads[1]-threads[0] > 10 {
+	if rss[1]-rss[0] > 60_000 || threads[1]-threads[0] > 15 {
 		t.Errorf("20 more cycles: RSS %+d KB, threads %+d", rss[1]-rss[0], threads[1]-threads[0])
 	}
 }

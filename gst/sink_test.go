@@ -428,7 +428,7 @@ func leaks(t *testing.T, all []said) {
 	}
 	rss, threads := c[1]["VmRSS"].(float64)-c[0]["VmRSS"].(float64), c[1]["Threads"].(float64)-c[0]["Threads"].(float64)
 	t.Logf("20 more cycles: RSS %+.0f KB, threads %+.0f", rss, threads)
-	if rss > 40_000 || threads > 10 {
+	if rss > 60_000 || threads > 15 {
 		t.Errorf("20 more cycles: RSS %+.0f KB, threads %+.0f", rss, threads)
 	}
 }

@@ -72,7 +72,7 @@ static int plays(void) {
   for (int i = 0; i < 3; i++) {
     GstElement *p = launch(
         "audiotestsrc is-live=true name=a samplesperbuffer=160 ! audio/x-raw,rate=8000,channels=1 ! alawenc ! "
-        "kvssink name=k stream-name=plays stream-tags=\"stream-tags,a=b\" get-kvs-metrics=true stop-stream-timeout=60");
+        "kvssink name=k stream-name=plays stream-tags=\"stream-tags,a=b\" get-kvs-metrics=true stop-stream-timeout=240");
     GstElement *k = gst_bin_get_by_name(GST_BIN(p), "k");
     acks = 0;
     g_signal_connect(k, "fragment-ack", G_CALLBACK(on_ack), NULL);
@@ -144,7 +144,7 @@ int main(int argc, char **argv) {
   g_signal_connect(k, "fragment-ack", G_CALLBACK(on_ack), NULL);
   gst_object_unref(k);
   gst_element_set_state(p, GST_STATE_PLAYING);
-  for (int i = 0; i < 400 && g_atomic_int_get(&acks) < 6; i++) g_usleep(100000);
+  for (int i = 0; i < 2400 && g_atomic_int_get(&acks) < 6; i++) g_usleep(100000);
   stop(p);
   return g_atomic_int_get(&acks) < 6;
 }
