@@ -15,7 +15,7 @@ build: console ## the binary with the console in it, in build/sluice
 console: internal/console/dist/index.html ## the web console, into internal/console/dist
 
 internal/console/dist/index.html: $(shell git ls-files web docs/troubleshooting.md 2>/dev/null)
-	cd web && { cmp -s package-lock.json node_modules/.installed || { npm ci --no-audit --no-fund --loglevel=error && cp package-lock.json node_modules/.installed; }; }
+	cd web && { cmp -s package-lock.json node_modules/.installed || { npm ci --fetch-retries=5 --no-audit --no-fund --loglevel=error && cp package-lock.json node_modules/.installed; }; }
 	rm -rf internal/console/dist/assets
 	cd web && npm run --silent build
 	touch $@

@@ -33,7 +33,7 @@ var buildJava = sync.OnceValues(func() (classpath string, err error) {
 			return "", fmt.Errorf("%s is not installed", tool)
 		}
 	}
-	cmd := exec.Command("mvn", "-q", "-B", "package")
+	cmd := exec.Command("mvn", "-q", "-B", "-Dmaven.wagon.http.retryHandler.count=5", "package")
 	cmd.Dir = "java"
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("mvn package: %v\n%s", err, out)

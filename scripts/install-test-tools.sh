@@ -43,15 +43,15 @@ if [ ${#missing[@]} -gt 0 ]; then
   fi
   echo "installing $packages"
   export DEBIAN_FRONTEND=noninteractive
-  apt-get update -qq
+  apt-get update -qq -o Acquire::Retries=5
   # shellcheck disable=SC2086
-  apt-get install -y -qq --no-install-recommends $packages >/dev/null
+  apt-get install -y -qq -o Acquire::Retries=5 --no-install-recommends $packages >/dev/null
 fi
 
 # The JavaScript parts of the tests, from their lock files.
 for dir in compat/js compat/browser compat/console web; do
   if [ -f "$dir/package-lock.json" ] && ! cmp -s "$dir/package-lock.json" "$dir/node_modules/.installed"; then
     echo "npm ci in $dir"
-    (cd "$dir" && npm ci --no-audit --no-fund --loglevel=error && cp package-lock.json node_modules/.installed)
+    (cd "$dir" && npm ci --fetch-retries=5 --no-audit --no-fund --loglevel=error && cp package-lock.json node_modules/.installed)
   fi
 done
