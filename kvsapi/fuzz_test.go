@@ -10,13 +10,13 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
-	"go.uber.org/goleak"
 
 	"github.com/sluicevideo/sluice"
+	"github.com/sluicevideo/sluice/internal/leaktest"
 	"github.com/sluicevideo/sluice/kvsapi"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // answers is a service that says what it is told to.
 type answers struct {

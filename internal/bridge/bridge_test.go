@@ -24,17 +24,17 @@ import (
 	"github.com/bluenviron/gortsplib/v5/pkg/format"
 	"github.com/bluenviron/gortsplib/v5/pkg/liberrors"
 	"github.com/pion/rtp"
-	"go.uber.org/goleak"
 
 	"github.com/sluicevideo/sluice"
 	"github.com/sluicevideo/sluice/internal/bridge"
 	"github.com/sluicevideo/sluice/internal/cli"
+	"github.com/sluicevideo/sluice/internal/leaktest"
 	"github.com/sluicevideo/sluice/internal/sluicetest"
 	"github.com/sluicevideo/sluice/kvsapi"
 	"github.com/sluicevideo/sluice/producer"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 func need(t testing.TB, tools ...string) {
 	t.Helper()

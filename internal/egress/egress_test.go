@@ -15,19 +15,18 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/sluicevideo/sluice"
 	"github.com/sluicevideo/sluice/fragment"
 	"github.com/sluicevideo/sluice/internal/catalog"
 	"github.com/sluicevideo/sluice/internal/egress"
+	"github.com/sluicevideo/sluice/internal/leaktest"
 	"github.com/sluicevideo/sluice/internal/limits"
 	"github.com/sluicevideo/sluice/internal/stream"
 	"github.com/sluicevideo/sluice/internal/streamtest"
 	"github.com/sluicevideo/sluice/mkv"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // house is a server of readers, a stream "cam" and a pen to write it with.
 type house struct {

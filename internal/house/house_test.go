@@ -27,6 +27,7 @@ var layers = map[string]struct {
 	"internal/codec":         {0, ""},
 	"internal/mp4":           {0, ""},
 	"internal/mediatest":     {0, ""}, // for tests only
+	"internal/leaktest":      {0, ""}, // for tests only
 	"fragment":               {1, ""},
 	"internal/event":         {1, "s"},
 	"internal/datadir":       {1, "s"},

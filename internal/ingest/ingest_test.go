@@ -14,16 +14,15 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/sluicevideo/sluice/internal/api"
 	"github.com/sluicevideo/sluice/internal/egress"
 	"github.com/sluicevideo/sluice/internal/ingest"
+	"github.com/sluicevideo/sluice/internal/leaktest"
 	"github.com/sluicevideo/sluice/internal/limits"
 	"github.com/sluicevideo/sluice/internal/streamtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // anyone lets everybody in: who may call is tested elsewhere.
 type anyone struct{}

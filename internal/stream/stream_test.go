@@ -7,17 +7,16 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/sluicevideo/sluice"
 	"github.com/sluicevideo/sluice/fragment"
 	"github.com/sluicevideo/sluice/internal/catalog"
+	"github.com/sluicevideo/sluice/internal/leaktest"
 	"github.com/sluicevideo/sluice/internal/store"
 	"github.com/sluicevideo/sluice/internal/stream"
 	"github.com/sluicevideo/sluice/internal/streamtest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // server is everything below the doors, and a pen to write with.
 type server struct {
