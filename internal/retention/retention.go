@@ -28,6 +28,7 @@ import (
 // Stream is what the sweeper asks of a stream.
 type Stream struct {
 	ID        sluice.StreamID
+	Name      string        // for the log
 	Retention time.Duration // media is kept for this long after it was received
 	MaxBytes  int64         // most bytes on the disk; 0: no cap of its own, below 0: none at all
 	Deleting  bool          // all of it goes, and then its name
@@ -152,7 +153,7 @@ func (s *Sweeper) Sweep(ctx context.Context) error {
 		}
 	}
 	if s.o.MaxBytes > 0 {
-		errs = append(errs, s.cap(ctx, "", s.o.MaxBytes))
+		errs = append(errs, s.cap(ctx, "", "", s.o.MaxBytes))
 	}
 	return errors.Join(errs...)
 }
@@ -174,17 +175,17 @@ func (s *Sweeper) stream(ctx context.Context, st Stream, now time.Time, trust bo
 		most = s.o.StreamMaxBytes
 	}
 	if most > 0 {
-		return s.cap(ctx, st.ID, most)
+		return s.cap(ctx, st.ID, st.Name, most)
 	}
 	return nil
 }
 
-func (s *Sweeper) cap(ctx context.Context, id sluice.StreamID, most int64) error {
+func (s *Sweeper) cap(ctx context.Context, id sluice.StreamID, name string, most int64) error {
 	c, err := s.o.Store.Cap(ctx, id, most)
 	if c.Files > 0 {
 		what := "the server"
 		if id != "" {
-			what = "stream " + string(id)
+			what = "stream " + name
 		}
 		s.o.Logger.Warn("media was deleted before its time: the size cap of "+what+" is reached",
 			"stream", id, "max_bytes", most, "fragments", c.Fragments, "bytes", c.Bytes, "up_to", c.Newest)

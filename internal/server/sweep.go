@@ -30,7 +30,7 @@ func (p *parts) newSweeper() *retention.Sweeper {
 					return
 				}
 				for _, s := range all {
-					if !yield(retention.Stream{ID: s.ID, Retention: s.Retention, MaxBytes: p.capOf(s.Name), Deleting: s.Status == catalog.Deleting}, nil) {
+					if !yield(retention.Stream{ID: s.ID, Name: s.Name, Retention: s.Retention, MaxBytes: p.capOf(s.Name), Deleting: s.Status == catalog.Deleting}, nil) {
 						return
 					}
 				}
