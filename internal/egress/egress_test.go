@@ -411,8 +411,13 @@ func TestNewLeadingBytesWithANewHeader(t *testing.T) {
 	other := append(bytes.Clone(first), mkv.AppendTags(nil, sluice.Tag{Name: "a", Value: "b"})...)
 	h.header = &fragment.Header{First: other, Rest: other, Scale: time.Millisecond}
 	n2, b2 := h.put(at(2000), 0, 10)
-	for _, s := range []*house{h} {
-		r := s.media(sluice.StartSelector{Type: sluice.SelectEarliest})
+	for _, where := range []string{"tail", "archive"} {
+		if where == "archive" {
+			h.x.Leave(nil)
+			h.x = nil
+			h.reopen()
+		}
+		r := h.media(sluice.StartSelector{Type: sluice.SelectEarliest})
 		for _, c := range []struct {
 			n    sluice.FragmentNumber
 			lead []byte
@@ -420,7 +425,7 @@ func TestNewLeadingBytesWithANewHeader(t *testing.T) {
 		}{{n1, first, b1}, {n2, other, b2}} {
 			raw := r.want(c.n)
 			if !bytes.HasPrefix(raw, c.lead) || !bytes.Contains(raw, c.b) || bytes.HasPrefix(raw, other) != (len(c.lead) == len(other)) {
-				t.Errorf("fragment %v has other leading bytes", c.n)
+				t.Errorf("%s: fragment %v has other leading bytes", where, c.n)
 			}
 		}
 	}
