@@ -37,8 +37,6 @@ def pipeline(text):
 
             def probe(pad, info):
                 counts[pad.get_name()] += 1
-                if pad.get_name() == "video_0" and counts["video_0"] == 1:
-                    counts["before"] = counts.get("audio_0", 0)  # the first picture
                 return Gst.PadProbeReturn.OK
 
             pad.add_probe(Gst.PadProbeType.BUFFER, probe)
