@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"encoding/binary"
 	"encoding/json"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +19,7 @@ import (
 	"github.com/sluicevideo/sluice"
 	"github.com/sluicevideo/sluice/internal/cli"
 	"github.com/sluicevideo/sluice/internal/sluicetest"
+	"github.com/sluicevideo/sluice/kvsapi"
 	"github.com/sluicevideo/sluice/mkv"
 )
 
@@ -206,6 +209,27 @@ func TestMediaVerbs(t *testing.T) {
 	tapped := do("tap", "cam", "--from", "earliest", "--frames", "--for", "1s")
 	if strings.Count(tapped.out, "\n") != 1+5*(1+25+1) || !strings.Contains(tapped.out, "tracks    1 video V_MPEG4/ISO/AVC 640x480\n") {
 		t.Errorf("tap: %d lines\n%s", strings.Count(tapped.out, "\n"), tapped.out)
+	}
+	// The producer's tags, too.
+	s.CreateStream("tagged", time.Hour)
+	one := sluicetest.Camera{Seed: 2}
+	session, err := s.Client().PutMedia(t.Context(), &kvsapi.PutMediaInput{Stream: streamNamed("tagged"), Body: bytes.NewReader(slices.Concat(
+		one.Header(), one.Fragment(0, now.UnixMilli()), mkv.AppendTags(nil, sluice.Tag{Name: "door", Value: "open"})))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if a, err := session.Next(); err == io.EOF {
+			break
+		} else if err != nil || a.Event == sluice.AckError {
+			t.Fatal(a, err)
+		}
+	}
+	if r := do("tap", "tagged", "--from", "earliest", "--for", "1s"); !strings.Contains(r.out, "  tag     \"door\" = \"open\"\n  end     25 frames") {
+		t.Errorf("tap of tags:\n%s", r.out)
+	}
+	if r := do("tap", "tagged", "--from", "earliest", "--for", "1s", "--json"); !strings.Contains(r.out, `"tags":[{"name":"door","value":"open"}]`) {
+		t.Errorf("tap --json of tags:\n%s", r.out)
 	}
 	tapped = do("tap", "cam", "--from", "earliest", "--json", "--for", "1s")
 	for line := range strings.Lines(tapped.out) {
