@@ -66,7 +66,9 @@ not promises.`,
 	put := &cobra.Command{
 		Use:   "put",
 		Short: "Cameras: PutMedia sessions, and how soon their fragments are PERSISTED",
-		Args:  cobra.NoArgs,
+		Example: `  sluice bench put --streams 400 --pid $(pidof sluice)
+  sluice bench put --streams 20 --for 20s --verify`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			t, p, err := load(cmd.Context())
 			if err != nil {
@@ -83,9 +85,10 @@ not promises.`,
 
 	var appendDir, metricsURL string
 	single := &cobra.Command{
-		Use:   "single",
-		Short: "One session as fast as it goes: the media of --for at --bitrate",
-		Args:  cobra.NoArgs,
+		Use:     "single",
+		Short:   "One session as fast as it goes: the media of --for at --bitrate",
+		Example: "  sluice bench single --bitrate 50M --for 60s",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			streams, warmup = 1, 0
 			t, p, err := load(cmd.Context())
@@ -106,9 +109,10 @@ not promises.`,
 
 	var readers int
 	latency := &cobra.Command{
-		Use:   "latency",
-		Short: "Frames: from their sending by PutMedia to their arrival by GetMedia",
-		Args:  cobra.NoArgs,
+		Use:     "latency",
+		Short:   "Frames: from their sending by PutMedia to their arrival by GetMedia",
+		Example: "  sluice bench latency --streams 100 --readers 2",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			t, p, err := load(cmd.Context())
 			if err != nil {
@@ -124,9 +128,10 @@ not promises.`,
 
 	var connections int
 	get := &cobra.Command{
-		Use:   "get",
-		Short: "The archive: GetMedia from the beginning to the end, over and over",
-		Args:  cobra.NoArgs,
+		Use:     "get",
+		Short:   "The archive: GetMedia from the beginning to the end, over and over",
+		Example: "  sluice bench get --streams 4 --connections 4",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			t, p, err := load(cmd.Context())
 			if err != nil {
@@ -145,9 +150,10 @@ not promises.`,
 
 	var calls int
 	list := &cobra.Command{
-		Use:   "list",
-		Short: "ListFragments: pages of a thousand",
-		Args:  cobra.NoArgs,
+		Use:     "list",
+		Short:   "ListFragments: pages of a thousand",
+		Example: "  sluice bench list --streams 4",
+		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			t, p, err := load(cmd.Context())
 			if err != nil {

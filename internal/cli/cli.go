@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"os/signal"
 	"strings"
@@ -127,6 +128,9 @@ func Run(ctx context.Context, args []string, env *Env) int {
 	var silent *exitError
 	if err != nil && (!errors.As(err, &silent) || silent.err != nil) && code != ExitInterrupted {
 		fmt.Fprintf(env.Stderr, "sluice: %s\n", errorText(err))
+		if text := remedy(err); text != "" {
+			fmt.Fprintln(env.Stderr, text)
+		}
 		if url := helpURL(err); url != "" {
 			fmt.Fprintf(env.Stderr, "See %s\n", url)
 		}
@@ -139,13 +143,38 @@ func Run(ctx context.Context, args []string, env *Env) int {
 }
 
 // errorText is what a person reads: of an error of the service its name and
-// its message, without the SDK's wrapping.
+// its message, and of an address that does not answer what was called, without
+// the SDK's wrapping.
 func errorText(err error) string {
+	if e := unreached(err); e != nil {
+		return e.Error()
+	}
 	var api smithy.APIError
 	if errors.As(err, &api) && api.ErrorCode() != "" && api.ErrorMessage() != "" {
 		return api.ErrorCode() + ": " + api.ErrorMessage()
 	}
 	return err.Error()
+}
+
+// unreached is the part of an error that says which address refused to be called.
+func unreached(err error) *url.Error {
+	var call *url.Error
+	if errors.Is(err, syscall.ECONNREFUSED) && errors.As(err, &call) {
+		return call
+	}
+	return nil
+}
+
+// remedy says what to do about what stopped a call on its way to a server.
+func remedy(err error) string {
+	var none *noCredentials
+	switch {
+	case unreached(err) != nil:
+		return "Nothing listens there. 'sluice server' starts a server; --endpoint-url or AWS_ENDPOINT_URL names the address of one."
+	case errors.As(err, &none):
+		return `Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or name a profile; 'eval "$(sluice env)"' sets those of the server on this machine.`
+	}
+	return ""
 }
 
 // helpURL is where a Sluice server says more about an error of its own.

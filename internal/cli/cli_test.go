@@ -3,6 +3,7 @@ package cli_test
 import (
 	"bytes"
 	"encoding/json"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -65,5 +66,40 @@ func TestCompletionAndHelp(t *testing.T) {
 	}
 	if r := run(t, nil, "--help"); r.code != 0 || !strings.Contains(r.out, "Examples:") {
 		t.Errorf("--help: %+v", r)
+	}
+}
+
+// TestNoServer: a call that reaches nobody says what to do.
+func TestNoServer(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := "http://" + l.Addr().String()
+	l.Close()
+	keys := []string{"AWS_ACCESS_KEY_ID=AKIDEXAMPLE", "AWS_SECRET_ACCESS_KEY=secret", "AWS_MAX_ATTEMPTS=1"}
+	for _, args := range []string{"stream list", "user list", "key list", "hls cam1"} {
+		r := run(t, keys, append(strings.Fields(args), "--endpoint-url", gone)...)
+		if r.code != cli.ExitFailure || !strings.Contains(r.errors, gone) || !strings.Contains(r.errors, "connection refused\nNothing listens there. 'sluice server' starts") {
+			t.Errorf("sluice %s: code %d, stderr %q", args, r.code, r.errors)
+		}
+	}
+}
+
+// TestNoCredentials: who has no keys learns where they come from.
+func TestNoCredentials(t *testing.T) {
+	// The SDK looks around in the process's own environment.
+	for name, value := range map[string]string{
+		"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": "", "AWS_PROFILE": "", "AWS_EC2_METADATA_DISABLED": "true",
+		"AWS_SHARED_CREDENTIALS_FILE": "/dev/null", "AWS_CONFIG_FILE": "/dev/null", "AWS_WEB_IDENTITY_TOKEN_FILE": "", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "",
+	} {
+		t.Setenv(name, value)
+	}
+	for _, args := range []string{"stream list", "user list", "key list", "hls cam1"} {
+		r := run(t, nil, append(strings.Fields(args), "--endpoint-url", "http://127.0.0.1:1")...)
+		if r.code != cli.ExitFailure || !strings.Contains(r.errors, `Set AWS_ACCESS_KEY_ID`) || !strings.Contains(r.errors, `sluice env`) {
+			t.Errorf("sluice %s: code %d, stderr %q", args, r.code, r.errors)
+		}
 	}
 }

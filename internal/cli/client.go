@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -54,11 +55,36 @@ func (f *clientFlags) config(ctx context.Context) (aws.Config, string, error) {
 	cfg, endpoint, err := kvsapi.LoadConfig(ctx, kvsapi.Options{
 		Endpoint: f.endpoint, Region: f.region, Profile: f.profile, CAFile: f.caFile, Getenv: f.env.Getenv,
 	})
-	if err == nil && f.debug {
+	if err != nil {
+		return cfg, endpoint, err
+	}
+	cfg.Credentials = aws.NewCredentialsCache(&keysOrNone{cfg.Credentials})
+	if f.debug {
 		cfg.HTTPClient = &debugClient{next: cfg.HTTPClient, log: f.logger()}
 	}
-	return cfg, endpoint, err
+	return cfg, endpoint, nil
 }
+
+// keysOrNone marks the error of a provider that has no credentials, so that
+// what to do about it can be said: the SDK's own is about the last place it
+// looked in.
+type keysOrNone struct{ next aws.CredentialsProvider }
+
+func (k *keysOrNone) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	if k.next == nil {
+		return aws.Credentials{}, &noCredentials{errors.New("none are set")}
+	}
+	c, err := k.next.Retrieve(ctx)
+	if err != nil {
+		return c, &noCredentials{err}
+	}
+	return c, nil
+}
+
+type noCredentials struct{ err error }
+
+func (e *noCredentials) Error() string { return "no credentials: " + e.err.Error() }
+func (e *noCredentials) Unwrap() error { return e.err }
 
 // client makes the client of all operations.
 func (f *clientFlags) client(ctx context.Context) (*kvsapi.Client, error) {

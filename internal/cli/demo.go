@@ -41,8 +41,8 @@ func newDemoCommand(env *Env) *cobra.Command {
 		Use:   "demo [--rtsp URL] [--data DIR] [flags]",
 		Short: "Run a server with a camera, and open the console on it",
 		Long: `Run a server, make a user and a stream, let a camera play into it, and print the
-address of the console, the keys and what to try next. Everything goes when it
-ends, unless --data names a directory to keep it in.
+address of the console, the keys and what to try next. Without --data everything
+lies in a new directory, which goes when the demo ends.
 
 The camera is a recording in the binary, played as if it were live; with --rtsp it
 is yours. The address of the console signs in by itself: once, within two minutes,
@@ -66,6 +66,8 @@ The flags are those of 'sluice server'.`,
 	f.SortFlags = false
 	f.StringVar(&rtsp, "rtsp", "", "show this camera in place of the recording: rtsp://USER:PASSWORD@HOST/PATH")
 	loader = config.NewLoader(f, env.Environ)
+	keep := f.Lookup("data")
+	keep.Usage, keep.DefValue = "where everything is kept (default: a new directory, for this run)", ""
 	return cmd
 }
 
@@ -184,8 +186,8 @@ func (d *demonstration) user(ctx context.Context, file string, root aws.Credenti
 	if err != nil {
 		return aws.Credentials{}, err
 	}
-	var already *smithy.GenericAPIError
-	if err := iam.call(ctx, nil, "CreateUser", "UserName", demoUser); err != nil && !(errors.As(err, &already) && already.Code == "EntityAlreadyExists") {
+	var already smithy.APIError
+	if err := iam.call(ctx, nil, "CreateUser", "UserName", demoUser); err != nil && !(errors.As(err, &already) && already.ErrorCode() == "EntityAlreadyExists") {
 		return aws.Credentials{}, err
 	}
 	if err := iam.call(ctx, nil, "AttachUserPolicy", "UserName", demoUser, "PolicyArn", "arn:aws:iam::aws:policy/AdministratorAccess"); err != nil {

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/xml"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -17,6 +16,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	"github.com/aws/smithy-go"
+
+	"github.com/sluicevideo/sluice"
+	"github.com/sluicevideo/sluice/kvsapi"
 )
 
 // iamClient calls the Query API of IAM and STS: one POST a call, a form in, XML
@@ -77,12 +79,9 @@ func (c *iamClient) call(ctx context.Context, into any, action string, params ..
 		return err
 	}
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
-	if c.cfg.Credentials == nil {
-		return errors.New("no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile; 'sluice env' prints those of the server here")
-	}
 	creds, err := c.cfg.Credentials.Retrieve(ctx)
 	if err != nil {
-		return fmt.Errorf("credentials: %w", err)
+		return err
 	}
 	sum := sha256.Sum256([]byte(body))
 	if err := v4.NewSigner().SignHTTP(ctx, creds, r, hex.EncodeToString(sum[:]), service, c.region, time.Now()); err != nil {
@@ -104,7 +103,8 @@ func (c *iamClient) call(ctx context.Context, into any, action string, params ..
 		if xml.Unmarshal(answer, &e) != nil || e.Error.Code == "" {
 			return fmt.Errorf("%s: %s: %s", action, res.Status, bytes.TrimSpace(answer[:min(len(answer), 200)]))
 		}
-		return &smithy.GenericAPIError{Code: e.Error.Code, Message: e.Error.Message}
+		return &kvsapi.APIError{Operation: action, Code: sluice.Code(e.Error.Code), Message: e.Error.Message, Status: res.StatusCode,
+			RequestID: res.Header.Get("X-Amzn-Requestid"), Help: kvsapi.HelpURL(res)}
 	}
 	if into == nil {
 		return nil

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -15,8 +14,10 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
-	"github.com/aws/smithy-go"
 	"github.com/spf13/cobra"
+
+	"github.com/sluicevideo/sluice"
+	"github.com/sluicevideo/sluice/kvsapi"
 )
 
 // keyCommand is what the verbs of 'sluice key' share.
@@ -93,12 +94,9 @@ func (k *kmsClient) call(ctx context.Context, action string, in, out any) error 
 	}
 	r.Header.Set("Content-Type", "application/x-amz-json-1.1")
 	r.Header.Set("X-Amz-Target", "TrentService."+action)
-	if k.cfg.Credentials == nil {
-		return errors.New("no credentials: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or a profile; 'sluice env' prints those of the server here")
-	}
 	creds, err := k.cfg.Credentials.Retrieve(ctx)
 	if err != nil {
-		return fmt.Errorf("credentials: %w", err)
+		return err
 	}
 	sum := sha256.Sum256(body)
 	if err := v4.NewSigner().SignHTTP(ctx, creds, r, hex.EncodeToString(sum[:]), "kms", k.cfg.Region, time.Now()); err != nil {
@@ -128,7 +126,8 @@ func (k *kmsClient) call(ctx context.Context, action string, in, out any) error 
 		if code == "" {
 			return fmt.Errorf("%s: %s", action, resp.Status)
 		}
-		return &smithy.GenericAPIError{Code: code, Message: e.Message}
+		return &kvsapi.APIError{Operation: action, Code: sluice.Code(code), Message: e.Message, Status: resp.StatusCode,
+			RequestID: resp.Header.Get("X-Amzn-Requestid"), Help: kvsapi.HelpURL(resp)}
 	}
 	if out == nil || len(answer) == 0 {
 		return nil

@@ -24,6 +24,8 @@ func newMKVCommand(env *Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "mkv VERB",
 		Short: "Look at Matroska files and saved GetMedia output, and merge them",
+		Example: `  sluice mkv dump film.mkv --frames
+  sluice mkv merge first.mkv second.mkv -o both.mkv`,
 	}
 	cmd.AddCommand(newMKVDumpCommand(env), newMKVMergeCommand(env))
 	return cmd

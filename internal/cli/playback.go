@@ -34,15 +34,16 @@ type viewing struct {
 	json      bool
 }
 
-// rangeFlags gives cmd the flags of a time range.
-func (v *viewing) rangeFlags(cmd *cobra.Command) {
-	cmd.Flags().Var(&startValue{timeValue{t: &v.from, now: v.env.Now}, &v.earliest}, "from", "TIME to start at, or earliest (default: live)")
+// rangeFlags gives cmd the flags of a time range; absent is what it means that
+// --from is not given.
+func (v *viewing) rangeFlags(cmd *cobra.Command, absent string) {
+	cmd.Flags().Var(&startValue{timeValue{t: &v.from, now: v.env.Now}, &v.earliest}, "from", "TIME to start at, or earliest"+absent)
 	timeVar(v.env, cmd.Flags(), &v.to, "to", "TIME to end at")
 	byVar(cmd, &v.by)
 }
 
 func (v *viewing) sessionFlags(cmd *cobra.Command) {
-	v.rangeFlags(cmd)
+	v.rangeFlags(cmd, " (default: live)")
 	fs := cmd.Flags()
 	fs.BoolVar(&v.times, "timestamps", false, "put the fragments' times into the playlist")
 	durationVar(fs, &v.expires, "expires", 12*time.Hour, "how long the URL is good for, 5m to 12h")
@@ -257,7 +258,7 @@ are cut at the end. Gaps between fragments are left out.
 		},
 	}
 	v.flags = addClientFlags(env, cmd)
-	v.rangeFlags(cmd)
+	v.rangeFlags(cmd, "")
 	outputVar(cmd, &output, "", "FILE to write; - is standard output")
 	return cmd
 }
@@ -361,7 +362,7 @@ the desktop's.
 		},
 	}
 	v.flags = addClientFlags(env, cmd)
-	v.rangeFlags(cmd)
+	v.rangeFlags(cmd, " (default: live)")
 	cmd.Flags().StringVar(&player, "player", "", "PROGRAM to play with (default: mpv, ffplay or vlc)")
 	cmd.Flags().BoolVar(&console, "console", false, "open the stream's page of the console instead")
 	return cmd

@@ -269,26 +269,48 @@ func resourceOf(ctx context.Context, flags *clientFlags, iam *iamClient, s strin
 }
 
 func newPolicyCheckCommand(env *Env) *cobra.Command {
-	return &cobra.Command{
+	type result struct {
+		File       string `json:"File"`
+		Sound      bool   `json:"Sound"`
+		Statements int    `json:"Statements,omitempty"`
+		Problem    string `json:"Problem,omitempty"`
+	}
+	var asJSON bool
+	cmd := &cobra.Command{
 		Use:     "check FILE...",
 		Short:   "Say whether policy documents are sound, and where they are not",
 		Example: "  sluice policy check policy.json",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var errs []error
+			var results []result
 			for _, name := range args {
 				d, err := parsePolicy(env, name)
 				if err != nil {
 					errs = append(errs, err)
+					results = append(results, result{File: name, Problem: err.Error()})
 					continue
 				}
-				if _, err := fmt.Fprintf(env.Stdout, "%s: sound, %d statements\n", name, len(d.Statements)); err != nil {
+				n := len(d.Statements)
+				results = append(results, result{File: name, Sound: true, Statements: n})
+				if asJSON {
+					continue
+				}
+				if _, err := fmt.Fprintf(env.Stdout, "%s: sound, %d statement%s\n", name, n, map[bool]string{false: "s"}[n == 1]); err != nil {
 					return err
 				}
 			}
-			return errors.Join(errs...)
+			if !asJSON {
+				return errors.Join(errs...)
+			}
+			if err := printJSON(env.Stdout, results); err != nil || len(errs) == 0 {
+				return err
+			}
+			return &exitError{code: ExitFailure}
 		},
 	}
+	jsonVar(cmd, &asJSON)
+	return cmd
 }
 
 func newPolicyListCommand(env *Env, flags *clientFlags) *cobra.Command {

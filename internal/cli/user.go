@@ -26,10 +26,12 @@ func newUserCommand(env *Env) *cobra.Command {
   sluice user policy attach cam1 AmazonKinesisVideoStreamsFullAccess`,
 	}
 	c := &userCommand{env: env, flags: addClientFlags(env, cmd)}
-	key := &cobra.Command{Use: "key", Short: "Make, list, switch and delete the access keys of a user"}
+	key := &cobra.Command{Use: "key", Short: "Make, list, switch and delete the access keys of a user", Example: `  sluice user key create cam1
+  sluice user key list cam1`}
 	key.AddCommand(c.keyCreate(), c.keyList(), c.keySwitch("activate", "Active", "Let an access key be used again"),
 		c.keySwitch("deactivate", "Inactive", "Stop an access key from being used, until it is activated"), c.keyDelete())
-	policy := &cobra.Command{Use: "policy", Short: "Say what a user may do"}
+	policy := &cobra.Command{Use: "policy", Short: "Say what a user may do", Example: `  sluice user policy attach cam1 AmazonKinesisVideoStreamsReadOnlyAccess
+  sluice user policy put cam1 write policy.json`}
 	policy.AddCommand(c.policyPut(), c.policyGet(), c.policyList(), c.policyDelete(),
 		c.policyAttach("attach", "AttachUserPolicy", "Give a user a managed policy"),
 		c.policyAttach("detach", "DetachUserPolicy", "Take a managed policy from a user"))

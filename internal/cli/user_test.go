@@ -1,6 +1,7 @@
 package cli_test
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -59,7 +60,7 @@ func TestUsersAndPolicies(t *testing.T) {
 		{"user list", 0, "USER  PATH  CREATED  ID\n"},
 		{"user list --json", 0, "[]\n"},
 		{"user create cam1 --path /cameras/", 0, "arn:aws:iam::000000000000:user/cameras/cam1\n"},
-		{"user create cam1", cli.ExitFailure, "EntityAlreadyExists: User with name cam1 already exists."},
+		{"user create cam1", cli.ExitFailure, "EntityAlreadyExists: User with name cam1 already exists.\nSee http://"},
 		{"user create cam2 --json", 0, "{\n  \"UserName\": \"cam2\",\n  \"UserId\": \"AIDAID\",\n  \"Arn\": \"arn:aws:iam::000000000000:user/cam2\",\n  \"Path\": \"/\",\n  \"CreateDate\": \"DATE\"\n}\n"},
 		{"user list", 0, "USER  PATH  CREATED  ID\ncam1  /cameras/  DATE  AIDAID\ncam2  /  DATE  AIDAID\n"},
 		{"user list --path /cameras/", 0, "USER  PATH  CREATED  ID\ncam1  /cameras/  DATE  AIDAID\n"},
@@ -67,7 +68,7 @@ func TestUsersAndPolicies(t *testing.T) {
 		{"user key create cam1 --json", 0, "{\n  \"AccessKeyId\": \"AKIAID\",\n  \"SecretAccessKey\": \"SECRET\",\n  \"Status\": \"Active\",\n  \"UserName\": \"cam1\",\n  \"CreateDate\": \"DATE\"\n}\n"},
 		{"user key create cam1", cli.ExitFailure, "LimitExceeded: Cannot exceed quota for AccessKeysPerUser: 2"},
 		{"user key list cam1", 0, "ACCESS KEY ID  STATUS  CREATED\nAKIAID  Active  DATE\nAKIAID  Active  DATE\n"},
-		{"user key list nobody", cli.ExitNotFound, "NoSuchEntity: The user with name nobody cannot be found."},
+		{"user key list nobody", cli.ExitNotFound, "/console/docs/troubleshooting.html#nosuchentity"},
 		{"user policy put cam1 own " + file, 0, "policy own of cam1 is set\n"},
 		{"user policy get cam1 own", 0, text},
 		{"user policy get cam1 other", cli.ExitNotFound, "NoSuchEntity"},
@@ -163,8 +164,18 @@ func TestPolicyCheck(t *testing.T) {
 		}
 	}
 	r := run(t, nil, "policy", "check", bad, good)
-	if r.code != cli.ExitFailure || !strings.Contains(r.errors, bad+": line 2 column 58: a comma before the closing bracket") || r.out != good+": sound, 1 statements\n" {
+	if r.code != cli.ExitFailure || !strings.Contains(r.errors, bad+": line 2 column 58: a comma before the closing bracket") || r.out != good+": sound, 1 statement\n" {
 		t.Errorf("%+v", r)
+	}
+	r = run(t, nil, "policy", "check", "--json", bad, good)
+	var list []struct {
+		File, Problem string
+		Sound         bool
+		Statements    int
+	}
+	if err := json.Unmarshal([]byte(r.out), &list); err != nil || r.code != cli.ExitFailure || len(list) != 2 ||
+		list[0].Sound || !strings.Contains(list[0].Problem, "line 2 column 58") || !list[1].Sound || list[1].Statements != 1 || list[1].File != good {
+		t.Errorf("--json: %v, %+v", err, r)
 	}
 	if r := run(t, nil, "policy", "check", filepath.Join(dir, "none")); r.code != cli.ExitFailure {
 		t.Errorf("%+v", r)

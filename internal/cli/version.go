@@ -20,9 +20,10 @@ func Version() string {
 func newVersionCommand(env *Env) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "version [--json]",
-		Short: "Print the version",
-		Args:  cobra.NoArgs,
+		Use:     "version [--json]",
+		Short:   "Print the version",
+		Example: "  sluice version --json",
+		Args:    cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			v := struct {
 				Version  string `json:"version"`
