@@ -111,9 +111,12 @@ func TestConsole(t *testing.T) {
 		"url": s.Endpoint, "key": s.Credentials.AccessKeyID, "secret": s.Credentials.SecretAccessKey, "shots": shots, "temp": t.TempDir(), "markup": markup,
 	}
 	settings["nobodyKey"], settings["nobodySecret"], _ = strings.Cut(nobody(t, s), ":")
-	// Where a script makes the sessions of the server expire, and many streams.
-	helper := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		if text := r.URL.Query().Get("later"); text != "" {
+	// Where a script makes the sessions of the server expire, many streams, and
+	// calls of IAM as root.
+	helper := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if form := r.URL.Query().Get("iam"); form != "" {
+			_, _ = w.Write(asRoot(t, s, form))
+		} else if text := r.URL.Query().Get("later"); text != "" {
 			d, err := time.ParseDuration(text)
 			if err != nil {
 				t.Error(err)

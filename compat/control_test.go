@@ -62,31 +62,39 @@ func nobody(t *testing.T, s *sluicetest.Server) (key string) {
 		ID     string `xml:"CreateAccessKeyResult>AccessKey>AccessKeyId"`
 		Secret string `xml:"CreateAccessKeyResult>AccessKey>SecretAccessKey"`
 	}
-	for _, action := range []string{"CreateUser", "CreateAccessKey"} {
-		body := "Version=2010-05-08&UserName=nobody&Action=" + action
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.Endpoint+"/", strings.NewReader(body))
-		if err != nil {
-			t.Fatal(err)
-		}
-		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		sum := sha256.Sum256([]byte(body))
-		if err := v4.NewSigner().SignHTTP(t.Context(), s.Credentials, req, hex.EncodeToString(sum[:]), "iam", "us-east-1", time.Now()); err != nil {
-			t.Fatal(err)
-		}
-		res, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		answer, err := io.ReadAll(res.Body)
-		res.Body.Close()
-		if err != nil || res.StatusCode != 200 {
-			t.Fatalf("%s: %d %s %v", action, res.StatusCode, answer, err)
-		}
-		if err := xml.Unmarshal(answer, &out); err != nil {
-			t.Fatal(err)
-		}
+	asRoot(t, s, "UserName=nobody&Action=CreateUser")
+	if err := xml.Unmarshal(asRoot(t, s, "UserName=nobody&Action=CreateAccessKey"), &out); err != nil {
+		t.Fatal(err)
 	}
 	return out.ID + ":" + out.Secret
+}
+
+// asRoot makes a call of IAM and gives its answer.
+func asRoot(t *testing.T, s *sluicetest.Server, form string) []byte {
+	t.Helper()
+	form += "&Version=2010-05-08"
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.Endpoint+"/", strings.NewReader(form))
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	sum := sha256.Sum256([]byte(form))
+	if err := v4.NewSigner().SignHTTP(t.Context(), s.Credentials, req, hex.EncodeToString(sum[:]), "iam", "us-east-1", time.Now()); err != nil {
+		t.Error(err)
+		return nil
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Error(err)
+		return nil
+	}
+	defer res.Body.Close()
+	answer, err := io.ReadAll(res.Body)
+	if err != nil || res.StatusCode != 200 {
+		t.Errorf("%s: %d %s %v", form, res.StatusCode, answer, err)
+	}
+	return answer
 }
 
 // program runs the cases with a program that prints a line a case; needs is the

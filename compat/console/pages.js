@@ -89,13 +89,13 @@ await console_.getByLabel("Secret access key").fill(secret);
 await console_.getByRole("button", { name: "Sign in" }).click();
 const snippets = ["hls.js", "video.js", "Shaka"];
 /** tryIt opens the page of a stream and serves its snippets, /0 to /2, from another origin. */
-const tryIt = async (stream) => {
-  await console_.evaluate((s) => void (location.hash = `/try-it/${s}`), stream);
-  await console_.waitForFunction((s) => document.querySelector("input")?.value === s, stream);
-  await console_.locator("pre.code", { hasText: "getHLSMasterPlaylist" }).first().waitFor({ state: "attached" });
+const tryIt = async (stream, from = console_) => {
+  await from.evaluate((s) => void (location.hash = `/try-it/${s}`), stream);
+  await from.waitForFunction((s) => document.querySelector("input")?.value === s, stream);
+  await from.locator("pre.code", { hasText: "getHLSMasterPlaylist" }).first().waitFor({ state: "attached" });
   for (const [i, player] of snippets.entries()) {
-    await console_.getByRole("tab", { name: player, exact: true }).click();
-    pages[`/${i}`] = await console_.locator("pre.code", { hasText: "<video" }).filter({ visible: true }).innerText();
+    await from.getByRole("tab", { name: player, exact: true }).click();
+    pages[`/${i}`] = await from.locator("pre.code", { hasText: "<video" }).filter({ visible: true }).innerText();
   }
 };
 await tryIt("demo-camera");
@@ -124,6 +124,27 @@ await nobody.getByLabel("Access key ID").fill(nobodyKey);
 await nobody.getByLabel("Secret access key").fill(nobodySecret);
 await nobody.getByRole("button", { name: "Sign in" }).click();
 await says(nobody, "is not authorized to perform: kinesisvideo:GetHLSStreamingSessionURL", "Try it, without permission");
+// A page that plays says when its user loses the permission.
+const asRoot = async (form) => (await fetch(`${helper}/?${new URLSearchParams({ iam: new URLSearchParams(form) })}`)).text();
+const policy = { UserName: "guest", PolicyName: "look" };
+await asRoot({ Action: "CreateUser", UserName: "guest" });
+const PolicyDocument = JSON.stringify({ Statement: { Effect: "Allow", Action: "kinesisvideo:*", Resource: "*" } });
+await asRoot({ Action: "PutUserPolicy", ...policy, PolicyDocument });
+const made = await asRoot({ Action: "CreateAccessKey", UserName: "guest" });
+const guest = await (await browser.newContext()).newPage();
+await guest.goto(url + "/console/#/try-it/demo-camera");
+await guest.getByLabel("Access key ID").fill(/<AccessKeyId>(.*?)</.exec(made)[1]);
+await guest.getByLabel("Secret access key").fill(/<SecretAccessKey>(.*?)</.exec(made)[1]);
+await guest.getByRole("button", { name: "Sign in" }).click();
+await tryIt("demo-camera", guest);
+for (const [i, player] of snippets.entries()) {
+  if (i === 0) {
+    await page.goto(`${origin}/0`);
+    await plays(page, "snippet of a guest");
+    await asRoot({ Action: "DeleteUserPolicy", ...policy });
+  } else await page.goto(`${origin}/${i}`);
+  await says(page, "its user may no longer play the stream", `snippet for ${player}, without permission`);
+}
 assert.deepEqual(problems, []);
 await browser.close();
 server.close();

@@ -108,6 +108,7 @@ async function shoot(name) {
   await page.evaluate(() => document.body.classList.remove("awsui-dark-mode"));
 }
 
+const asRoot = (form) => fetch(`${helper}/?${new URLSearchParams({ iam: new URLSearchParams(form) })}`);
 const go = (hash) => page.evaluate((h) => void (location.hash = h), hash);
 const button = (name, in_ = page) => in_.getByRole("button", { name, exact: true });
 
@@ -410,6 +411,60 @@ await step("users", async () => {
   await go("/users");
   await page.getByRole("link", { name: "viewer" }).waitFor();
   await shoot("users");
+});
+
+await step("many users", async () => {
+  for (let i = 0; i < 110; i++) await asRoot({ Action: "CreateUser", UserName: `person-${String(i).padStart(3, "0")}`, Path: "/people/" });
+  const allow = JSON.stringify({ Statement: { Effect: "Allow", Action: "kinesisvideo:Put*", Resource: "*" } });
+  await asRoot({ Action: "CreateGroup", GroupName: "crew" });
+  await asRoot({ Action: "PutGroupPolicy", GroupName: "crew", PolicyName: "send", PolicyDocument: allow });
+  await asRoot({ Action: "AddUserToGroup", GroupName: "crew", UserName: "person-107" });
+  await asRoot({ Action: "CreatePolicy", PolicyName: "OurOwn", PolicyDocument: allow });
+  await go("/streams");
+  await go("/users");
+  await page.getByText("(50+)").waitFor();
+  assert.equal(await page.locator("tbody tr").count(), 50);
+  await button("Next page").click();
+  await page.getByText("(100+)").waitFor();
+  await shoot("many-users");
+  await page.getByPlaceholder("Part of a name").fill("SON-107");
+  await page.getByText("(1)").waitFor();
+  await page.getByPlaceholder("Part of a name").fill("nobody is called so");
+  await page.getByText("No user has").waitFor();
+  await page.getByPlaceholder("Part of a name").fill("person-107");
+  await page.getByRole("link", { name: "person-107" }).click();
+  await page.getByText(":user/people/person-107").first().waitFor();
+  await page.getByText("crew").waitFor();
+  await button("Simulate").click();
+  await page.getByText("kinesisvideo:PutMedia: allowed").waitFor();
+  await page.getByRole("button", { name: "Managed policies" }).click();
+  await page.getByRole("option", { name: "OurOwn" }).click();
+  await page.keyboard.press("Escape");
+  await page.getByRole("button", { name: "Take away OurOwn" }).waitFor();
+  await button("Delete user").click();
+  await button("Delete", page.getByRole("dialog")).click(); // leaves its group and its policy
+  await page.getByText("(50+)").waitFor();
+});
+
+await step("addresses that lead nowhere", async () => {
+  refusals++;
+  await go("/user/person-107");
+  await page.getByText("This user can't be shown").waitFor();
+  await go("/stream/%zz");
+  await page.getByText("This stream can't be shown").waitFor();
+  await page.getByRole("heading", { name: "%zz" }).waitFor();
+  await go("/no-such-page");
+  await page.getByRole("heading", { name: "Streams" }).waitFor();
+  refusals--;
+  // A console whose server was replaced can't load the rest of itself.
+  const stale = await context.newPage();
+  await stale.route("**/assets/users-*.js", (r) => r.abort());
+  await stale.addInitScript((k) => sessionStorage.setItem("sluice-keys", k), JSON.stringify({ accessKeyId: key, secretAccessKey: secret }));
+  await stale.goto(url + "/console/#/users");
+  await stale.getByText("This page can't be shown").waitFor();
+  await stale.evaluate(() => void (location.hash = "/streams"));
+  await stale.getByRole("link", { name: "cam-00000" }).waitFor();
+  await stale.close();
 });
 
 await step("try it", async () => {

@@ -440,7 +440,9 @@ func (v *Viewer) parts(f *edgeFragment, number uint32, m *hls.Media) (out []hls.
 }
 
 // Part answers getMP4Part: a partial segment. One that is not there yet is waited
-// for, as a player may ask for what the playlist hints at.
+// for, as a player may ask for what the playlist hints at. A fragment from before
+// the session is denied; any other number may be that of a fragment whose
+// producer broke off, so there the answer is that there is no such part.
 func (v *Viewer) Part(ctx context.Context) (*Body, error) {
 	s, p := v.Session, v.p
 	number, err := v.number("TrackNumber", 1, 1<<31)
@@ -455,8 +457,11 @@ func (v *Viewer) Part(ctx context.Context) (*Body, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.Mode != Live || s.Container != FragmentedMP4 || n.Sequence() < s.First {
-		return nil, notFound("FragmentNumber: is not in the session")
+	if s.Mode != Live || s.Container != FragmentedMP4 {
+		return nil, notFound("GetMP4Part: the session's playlists have no parts")
+	}
+	if n.Sequence() < s.First {
+		return nil, denied("FragmentNumber: is not in the session")
 	}
 	wait := time.NewTimer(3 * time.Duration(hls.TargetSeconds(s.Target)) * time.Second)
 	defer wait.Stop()

@@ -289,3 +289,30 @@ func TestPartsOfBFrames(t *testing.T) {
 		}
 	}
 }
+
+// TestPartsOutsideTheSession: a token opens no part of a fragment from before its
+// session, and sessions without parts have none.
+func TestPartsOutsideTheSession(t *testing.T) {
+	t.Parallel()
+	c := loadClip(t)
+	m := newMemory()
+	m.play(c, 3)
+	p := newPlayer(t, m)
+	old := read(t, p.media(p.mustOpen(playback.Request{}), 1, "")).segments[0]
+	fn := regexp.MustCompile(`FragmentNumber=\d+`).FindString(old.uri)
+	for _, c := range []struct {
+		request playback.Request
+		resource,
+		query string
+		want sluice.Code
+	}{
+		{playback.Request{MaxResults: 1}, playback.PartFragment, fn + "&Part=0&TrackNumber=1", sluice.AccessDenied},
+		{playback.Request{MaxResults: 1}, playback.InitFragment, "TrackNumber=1&SequenceNumber=1", sluice.AccessDenied},
+		{playback.Request{Container: "MPEG_TS"}, playback.PartFragment, fn + "&Part=0&TrackNumber=1", sluice.ResourceNotFound},
+	} {
+		token := p.mustOpen(c.request)
+		if _, err := p.get(c.resource + "?SessionToken=" + token + "&" + c.query); sluice.CodeOf(err) != c.want {
+			t.Errorf("%s?%s: %v, want %s", c.resource, c.query, err, c.want)
+		}
+	}
+}

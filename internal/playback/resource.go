@@ -273,7 +273,7 @@ func (v *Viewer) Init(ctx context.Context) (*Body, error) {
 	if header != 0 {
 		at = sluice.Sequence(header)
 		if at < v.Session.First && v.Session.Clock == sluice.ServerClock {
-			return nil, notFound("SequenceNumber: is not one of this session")
+			return nil, denied("SequenceNumber: is not in the session")
 		}
 	}
 	sh, err := v.shapeAt(ctx, at)

@@ -7,6 +7,7 @@ import { Mode, applyMode } from "@cloudscape-design/global-styles";
 import { Suspense, lazy, useCallback, useEffect, useState } from "react";
 import { type Keys, type ServerInfo, exchangeCode, serverInfo } from "./api/client";
 import { useDark, useRoute } from "./hooks";
+import { Boundary } from "./parts/boundary";
 import { SignIn } from "./pages/sign-in";
 import { type Session, SessionContext, openSession, storeKeys, storedKeys } from "./session";
 
@@ -134,19 +135,21 @@ function Frame({ session, dark, setDark }: { session: Session; dark: boolean; se
           />
         }
         content={
-          <Suspense fallback={<Spinner size="large" />}>
-            {page === "stream" && name ? (
-              <Stream key={name} name={name} tab={route[2]} go={go} />
-            ) : page === "users" ? (
-              <Users go={go} />
-            ) : page === "user" && name ? (
-              <User key={name} name={name} go={go} />
-            ) : page === "try-it" ? (
-              <TryIt key={name} stream={name} />
-            ) : (
-              <Streams go={go} />
-            )}
-          </Suspense>
+          <Boundary key={page}>
+            <Suspense fallback={<Spinner size="large" />}>
+              {page === "stream" && name ? (
+                <Stream key={name} name={name} tab={route[2]} go={go} />
+              ) : page === "users" ? (
+                <Users go={go} />
+              ) : page === "user" && name ? (
+                <User key={name} name={name} go={go} />
+              ) : page === "try-it" ? (
+                <TryIt key={name} stream={name} />
+              ) : (
+                <Streams go={go} />
+              )}
+            </Suspense>
+          </Boundary>
         }
       />
     </>

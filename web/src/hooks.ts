@@ -49,6 +49,7 @@ export function useMay(action: string, resource: string): string | undefined {
   const { may } = useSession();
   const [reason, setReason] = useState<string>();
   useEffect(() => {
+    if (!resource) return; // not known yet
     let here = true;
     void may(action, resource).then((ok) => {
       if (here) setReason(ok ? undefined : `Your user is not allowed ${action} on this resource.`);
@@ -71,9 +72,18 @@ export function useDark(): [boolean, (dark: boolean) => void] {
   return [dark, setDark];
 }
 
+/** decoded is a part of an address as it was meant; a mistyped one stays as it is. */
+const decoded = (part: string) => {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
+};
+
 /** The console's own addresses live behind the #, so that the server has one page. */
 export function useRoute(): [string[], (path: string) => void] {
-  const read = () => location.hash.replace(/^#\/?/, "").split("/").map(decodeURIComponent);
+  const read = () => location.hash.replace(/^#\/?/, "").split("/").map(decoded);
   const [route, setRoute] = useState(read);
   useEffect(() => {
     const on = () => setRoute(read());

@@ -108,10 +108,10 @@ export class Client {
   }
 
   /** query makes a call of IAM's Query API and returns its result element. */
-  async query(action: string, input: Record<string, string | undefined>, service = "iam"): Promise<Element> {
+  async query(action: string, input: Record<string, string | undefined>, service = "iam", signal?: AbortSignal): Promise<Element> {
     const form = new URLSearchParams({ Action: action, Version: service === "sts" ? "2011-06-15" : "2010-05-08" });
     for (const [k, v] of Object.entries(input)) if (v !== undefined) form.set(k, v);
-    const answer = await this.send("/", form.toString(), "application/x-www-form-urlencoded; charset=utf-8", service);
+    const answer = await this.send("/", form.toString(), "application/x-www-form-urlencoded; charset=utf-8", service, signal);
     return new DOMParser().parseFromString(await answer.text(), "text/xml").documentElement;
   }
 

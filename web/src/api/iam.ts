@@ -22,6 +22,8 @@ export interface Decision {
 
 const text = (e: Element | null | undefined, name: string) => e?.querySelector(`:scope > ${name}`)?.textContent ?? "";
 
+const user = (e: Element | null): User => ({ name: text(e, "UserName"), arn: text(e, "Arn"), created: text(e, "CreateDate") });
+
 export class IAM {
   constructor(readonly client: Client) {}
 
@@ -41,9 +43,26 @@ export class IAM {
     return all;
   }
 
-  async users(): Promise<User[]> {
-    const all = await this.pages("ListUsers", {}, "Users");
-    return all.map((u) => ({ name: text(u, "UserName"), arn: text(u, "Arn"), created: text(u, "CreateDate") }));
+  /** users is a page of the users, and where the next one begins. */
+  async users(most: number, after?: string, signal?: AbortSignal): Promise<{ items: User[]; next?: string }> {
+    const r = await this.client.query("ListUsers", { MaxItems: String(most), Marker: after }, "iam", signal);
+    return {
+      items: [...r.querySelectorAll("Users > member")].map(user),
+      next: r.querySelector("IsTruncated")?.textContent === "true" ? (r.querySelector("Marker")?.textContent ?? undefined) : undefined,
+    };
+  }
+
+  async user(name: string): Promise<User> {
+    return user((await this.client.query("GetUser", { UserName: name })).querySelector("User"));
+  }
+
+  async groups(name: string): Promise<string[]> {
+    return (await this.pages("ListGroupsForUser", { UserName: name }, "Groups")).map((g) => text(g, "GroupName"));
+  }
+
+  /** managed is every managed policy that could be attached. */
+  async managed(): Promise<{ name: string; arn: string }[]> {
+    return (await this.pages("ListPolicies", {}, "Policies")).map((p) => ({ name: text(p, "PolicyName"), arn: text(p, "Arn") }));
   }
 
   createUser(name: string) {
@@ -55,6 +74,7 @@ export class IAM {
     for (const k of await this.accessKeys(name)) await this.deleteKey(name, k.id);
     for (const p of await this.policies(name)) await this.client.query("DeleteUserPolicy", { UserName: name, PolicyName: p });
     for (const p of await this.attached(name)) await this.client.query("DetachUserPolicy", { UserName: name, PolicyArn: p.arn });
+    for (const g of await this.groups(name)) await this.client.query("RemoveUserFromGroup", { UserName: name, GroupName: g });
     await this.client.query("DeleteUser", { UserName: name });
   }
 

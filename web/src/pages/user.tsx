@@ -14,13 +14,12 @@ import StatusIndicator from "@cloudscape-design/components/status-indicator";
 import Table from "@cloudscape-design/components/table";
 import Textarea from "@cloudscape-design/components/textarea";
 import { useState } from "react";
+import { ApiError } from "../api/client";
 import { type Decision } from "../api/iam";
 import { Problem } from "../parts/problem";
 import { useLoad, useMay } from "../hooks";
 import { Code } from "../parts/code";
 import { useSession } from "../session";
-
-const builtIn = ["AdministratorAccess", "AmazonKinesisVideoStreamsFullAccess", "AmazonKinesisVideoStreamsReadOnlyAccess"];
 
 const example = `{
   "Version": "2012-10-17",
@@ -40,6 +39,10 @@ export default function User({ name, go }: { name: string; go: (path: string) =>
     const [keys, inline, attached] = await Promise.all([iam.accessKeys(name), iam.policies(name), iam.attached(name)]);
     return { keys, inline, attached };
   }, [name]);
+  // Who may not ask for these still sees the rest.
+  const self = useLoad(() => iam.user(name), [name]);
+  const groups = useLoad(() => iam.groups(name), [name]);
+  const managed = useLoad(() => iam.managed(), []);
   const [error, setError] = useState<Error>();
   const [secret, setSecret] = useState<{ id: string; secret: string }>();
   const [policy, setPolicy] = useState<{ name: string; text: string; isNew: boolean }>();
@@ -48,7 +51,7 @@ export default function User({ name, go }: { name: string; go: (path: string) =>
     setError(undefined);
     work.then(data.reload, (e: Error) => setError(e));
   };
-  const arn = `arn:aws:iam::${server.account}:user/${name}`;
+  const arn = self.value?.arn ?? `arn:aws:iam::${server.account}:user/${name}`; // with its path
   const may = {
     remove: useMay("iam:DeleteUser", arn),
     createKey: useMay("iam:CreateAccessKey", arn),
@@ -58,10 +61,17 @@ export default function User({ name, go }: { name: string; go: (path: string) =>
     put: useMay("iam:PutUserPolicy", arn),
     drop: useMay("iam:DeleteUserPolicy", arn),
   }; // each the reason why not
+  if (data.error instanceof ApiError && data.error.code === "NoSuchEntity") {
+    return (
+      <ContentLayout header={<Header variant="h1">{name}</Header>}>
+        <Problem header="This user can't be shown" error={data.error} />
+      </ContentLayout>
+    );
+  }
   return (
     <ContentLayout
       header={
-        <Header variant="h1" actions={<Button disabled={!!may.remove} disabledReason={may.remove} onClick={() => setRemoving(true)}>Delete user</Button>}>
+        <Header variant="h1" description={arn} actions={<Button disabled={!!may.remove} disabledReason={may.remove} onClick={() => setRemoving(true)}>Delete user</Button>}>
           {name}
         </Header>
       }
@@ -124,14 +134,20 @@ export default function User({ name, go }: { name: string; go: (path: string) =>
             },
           ]}
         />
-        <Container header={<Header variant="h2">Managed policies</Header>}>
+        <Container header={<Header variant="h2" description={may.attach}>Managed policies</Header>}>
           <Multiselect
             deselectAriaLabel={(o) => `Take away ${o.label}`}
             ariaLabel="Managed policies"
             placeholder="Choose policies"
             disabled={!!may.attach}
             selectedOptions={(data.value?.attached ?? []).map((p) => ({ value: p.arn, label: p.name }))}
-            options={builtIn.map((p) => ({ value: `arn:aws:iam::aws:policy/${p}`, label: p }))}
+            options={(managed.value ?? []).map((p) => ({ value: p.arn, label: p.name }))}
+            filteringType="auto"
+            filteringAriaLabel="Find a policy"
+            statusType={managed.loading ? "loading" : managed.error ? "error" : "finished"}
+            loadingText="Loading policies"
+            errorText={managed.error?.message}
+            empty="No managed policies."
             onChange={(e) => {
               const want = new Set(e.detail.selectedOptions.map((o) => o.value ?? ""));
               const have = new Set((data.value?.attached ?? []).map((p) => p.arn));
@@ -176,6 +192,9 @@ export default function User({ name, go }: { name: string; go: (path: string) =>
             },
           ]}
         />
+        {(groups.value?.length ?? 0) > 0 && (
+          <Container header={<Header variant="h2" description="Their policies count for this user too.">Groups</Header>}>{groups.value?.join(", ")}</Container>
+        )}
         <Simulator arn={arn} />
       </SpaceBetween>
       {policy && (
