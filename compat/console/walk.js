@@ -468,6 +468,12 @@ await step("addresses that lead nowhere", async () => {
 });
 
 await step("try it", async () => {
+  await go("/try-it");
+  await page.waitForFunction(() => document.querySelector("input")?.value === "cam-00000"); // the first there is
+  refusals++;
+  await page.getByLabel("Stream").fill("not-made-yet");
+  await page.getByText("There is no stream not-made-yet yet").waitFor();
+  refusals--;
   await go("/try-it/demo-camera");
   await page.getByText("getHLSMasterPlaylist").first().waitFor();
   await shoot("try-it");

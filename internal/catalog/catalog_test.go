@@ -164,7 +164,7 @@ func TestRetentionRules(t *testing.T) {
 		{false, 2, catalog.Increase, 3, 5, ""},
 		{false, 2, catalog.Decrease, 2, 0, ""},
 		{false, 2, catalog.Decrease, 3, 0, "-1 hours"},
-		{false, 1, catalog.Increase, 87600, 0, "87601 hours"},
+		{false, 1, catalog.Increase, 87600, 0, "DataRetentionChangeInHours: the retention would be 87601 hours"},
 		{false, 0, catalog.Increase, 87600, 87600, ""},
 		{false, 2, "SET", 3, 0, "Operation"},
 		{true, 1, catalog.Increase, 7, 7, ""},

@@ -33,7 +33,7 @@ func (c *Catalog) Create(ctx context.Context, n New) (Stream, error) {
 	if err := sluice.ValidateStreamName(n.Name); err != nil {
 		return Stream{}, &sluice.Error{Code: sluice.InvalidArgument, Msg: err.Error()}
 	}
-	if err := checkRetention(n.Retention); err != nil {
+	if err := checkRetention("DataRetentionInHours: is", n.Retention); err != nil {
 		return Stream{}, err
 	}
 	if len(n.Tags) > MaxTags {
@@ -187,7 +187,7 @@ func (c *Catalog) UpdateRetention(ctx context.Context, ref sluice.StreamRef, ver
 		to := by
 		switch {
 		case by < 0 || by > MaxRetention:
-			return checkRetention(by)
+			return checkRetention("DataRetentionChangeInHours: is", by)
 		case op != Increase && op != Decrease:
 			return &sluice.Error{Code: sluice.InvalidArgument, Msg: fmt.Sprintf("Operation %q: must be %s or %s", op, Increase, Decrease)}
 		case replaces && op == Increase && by < s.Retention, replaces && op == Decrease && by > s.Retention:
@@ -198,7 +198,7 @@ func (c *Catalog) UpdateRetention(ctx context.Context, ref sluice.StreamRef, ver
 		case !replaces:
 			to = s.Retention - by
 		}
-		if err := checkRetention(to); err != nil {
+		if err := checkRetention("DataRetentionChangeInHours: the retention would be", to); err != nil {
 			return err
 		}
 		s.Retention, s.Version = to, newVersion()
@@ -208,10 +208,11 @@ func (c *Catalog) UpdateRetention(ctx context.Context, ref sluice.StreamRef, ver
 
 func hours(d time.Duration) int64 { return int64(d / time.Hour) }
 
-func checkRetention(d time.Duration) error {
+// checkRetention begins its message with what, which names the field.
+func checkRetention(what string, d time.Duration) error {
 	if d < 0 || d > MaxRetention {
 		return &sluice.Error{Code: sluice.InvalidArgument,
-			Msg: fmt.Sprintf("retention of the stream: %d hours, must be 0 to %d", hours(d), hours(MaxRetention))}
+			Msg: fmt.Sprintf("%s %d hours, must be 0 to %d", what, hours(d), hours(MaxRetention))}
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sluicevideo/sluice"
@@ -186,7 +187,7 @@ func checkRange(name string, clock sluice.Clock, from, to time.Time, most time.D
 		return invalid(name + ".TimestampRange.EndTimestamp: must be later than StartTimestamp")
 	}
 	if most > 0 && to.Sub(from) > most {
-		return invalid(fmt.Sprintf("%s.TimestampRange.EndTimestamp: must be within %v of StartTimestamp", name, most))
+		return invalid(fmt.Sprintf("%s.TimestampRange.EndTimestamp: must be within %s of StartTimestamp", name, strings.TrimSuffix(most.String(), "0m0s")))
 	}
 	if clock == sluice.ServerClock && to.After(now) {
 		return invalid(name + ".TimestampRange.EndTimestamp: must be in the past with FragmentSelectorType SERVER_TIMESTAMP")

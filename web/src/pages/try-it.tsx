@@ -7,7 +7,8 @@ import Header from "@cloudscape-design/components/header";
 import Input from "@cloudscape-design/components/input";
 import SpaceBetween from "@cloudscape-design/components/space-between";
 import Tabs from "@cloudscape-design/components/tabs";
-import { useState } from "react";
+import { useEffect, useState } from "react";
+import { ApiError } from "../api/client";
 import { Problem } from "../parts/problem";
 import { useLoad } from "../hooks";
 import { Code } from "../parts/code";
@@ -95,14 +96,29 @@ const players = [
 export default function TryIt({ stream: chosen }: { stream?: string }) {
   const { kvs, server } = useSession();
   const [stream, setStream] = useState(chosen || "my-stream");
+  const [settled, setSettled] = useState(!!chosen);
   const endpoint = location.origin;
+  useEffect(() => {
+    if (chosen) return;
+    // Who comes without a stream is shown one that is there.
+    const abort = new AbortController();
+    kvs
+      .list("", "", undefined, 1, abort.signal)
+      .then(
+        (r) => setStream((now) => (now === "my-stream" ? (r.StreamInfoList[0]?.StreamName ?? now) : now)),
+        () => {},
+      )
+      .finally(() => setSettled(true));
+    return () => abort.abort();
+  }, [kvs, chosen]);
   const session = useLoad(
     async (signal) => {
       await new Promise((r) => setTimeout(r, 300)); // while somebody types
-      return signal.aborted || !stream ? undefined : kvs.hls(stream);
+      return signal.aborted || !stream || !settled ? undefined : kvs.hls(stream);
     },
-    [kvs, stream],
+    [kvs, stream, settled],
   );
+  const absent = session.error instanceof ApiError && session.error.code === "ResourceNotFoundException" && session.error.message.startsWith("The requested stream");
   const note = session.value?.skipped ? `Without sound: browsers don't play ${session.value.skipped}.` : "";
   const markup = note.replace(/[&<]/g, (c) => `&#${c.charCodeAt(0)};`); // a codec's name is the camera's to choose
   return (
@@ -186,7 +202,8 @@ for part in answer["Payload"].iter_chunks():
           }
         >
           <SpaceBetween size="m">
-            {session.error && <Problem error={session.error} type="warning" />}
+            {session.error && !absent && <Problem error={session.error} type="warning" />}
+            {absent && <Alert type="info">There is no stream {stream} yet. The commands above make it; then there is a session for it here.</Alert>}
             {note && !session.error && <Alert type="info">{note} The picture plays.</Alert>}
             <Code
               text={`aws kinesis-video-archived-media get-hls-streaming-session-url --endpoint-url ${endpoint} \\
