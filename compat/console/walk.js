@@ -471,7 +471,7 @@ await step("try it", async () => {
   await go("/try-it");
   await page.waitForFunction(() => document.querySelector("input")?.value === "cam-00000"); // the first there is
   refusals++;
-  await page.getByLabel("Stream").fill("not-made-yet");
+  await page.getByRole("textbox", { name: "Stream" }).fill("not-made-yet");
   await page.getByText("There is no stream not-made-yet yet").waitFor();
   refusals--;
   await go("/try-it/demo-camera");
@@ -513,6 +513,33 @@ await step("a user who may only look", async () => {
   await help.waitForFunction(() => document.querySelector(":target")?.textContent === "is not authorized to perform");
   await help.close();
   await page.screenshot({ path: `${shots}/denied-users.png` });
+  refusals--;
+});
+
+await step("a user who may not see what happens", async () => {
+  refusals++;
+  await asRoot({ Action: "CreateUser", UserName: "lister" });
+  const policy = JSON.stringify({ Statement: { Effect: "Allow", Action: ["kinesisvideo:ListStreams", "kinesisvideo:DescribeStream"], Resource: "*" } });
+  await asRoot({ Action: "PutUserPolicy", UserName: "lister", PolicyName: "list", PolicyDocument: policy });
+  const made = await (await asRoot({ Action: "CreateAccessKey", UserName: "lister" })).text();
+  await page.getByRole("button", { name: "viewer" }).click();
+  await page.getByText("Sign out").click();
+  await signIn(/<AccessKeyId>(.*?)</.exec(made)[1], /<SecretAccessKey>(.*?)</.exec(made)[1]);
+  await page.getByRole("link", { name: "cam-00000" }).waitFor();
+  const asked = {};
+  const watch = (r) => (asked[new URL(r.url()).pathname] = (asked[new URL(r.url()).pathname] ?? 0) + 1);
+  page.on("request", watch);
+  await go("/stream/demo-camera");
+  for (const action of ["kinesisvideo:GetHLSStreamingSessionURL", "sluice:GetTimeline", "sluice:DescribeStreamActivity"]) {
+    await page.getByText(`is not authorized to perform: ${action}`).first().waitFor();
+  }
+  assert.equal(await page.getByText("Off", { exact: true }).count(), 0, "what is not known is not said");
+  await page.waitForTimeout(5000);
+  page.off("request", watch);
+  assert.ok(asked["/describeStreamActivity"] <= 2 && asked["/getTimeline"] <= 2, `what is denied is not asked again and again: ${JSON.stringify(asked)}`);
+  await shoot("denied-stream");
+  await go("/stream/demo-camera/settings");
+  await page.getByText("kinesisvideo:ListTagsForStream").waitFor();
   refusals--;
 });
 

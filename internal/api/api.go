@@ -31,6 +31,7 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sluicevideo/sluice"
@@ -76,7 +77,7 @@ type Options struct {
 
 	Logger   *slog.Logger // nil: nothing is logged
 	OnRecord func(Record) // called after each call; must not block; nil: nobody
-	// Fallback serves GET and HEAD of paths that no operation has (the
+	// Fallback serves GET and HEAD of /, /console/ and what is below it (the
 	// console); nil: they are unknown operations.
 	Fallback http.Handler
 }
@@ -229,10 +230,20 @@ func (a *API) serve(c *Call, w http.ResponseWriter, r *http.Request) error {
 }
 
 // browses reports whether a request that no row matches is for the console: GET
-// and HEAD, except the Query protocol's calls by GET.
+// and HEAD of its paths, except the Query protocol's calls by GET. Browsers ask for
+// /favicon.ico by themselves.
 func browses(r *http.Request) bool {
-	return (r.Method == http.MethodGet || r.Method == http.MethodHead) &&
-		!(r.URL.Path == "/" && r.URL.RawQuery != "" && r.URL.Query().Has("Action"))
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		return false
+	}
+	switch p := r.URL.Path; p {
+	case "/":
+		return r.URL.RawQuery == "" || !r.URL.Query().Has("Action")
+	case "/console", "/favicon.ico":
+		return true
+	default:
+		return strings.HasPrefix(p, "/console/")
+	}
 }
 
 var errPanic = errors.New("handler panicked")

@@ -326,7 +326,12 @@ func TestFallback(t *testing.T) {
 	s := start(t, func(o *api.Options) {
 		o.Fallback = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { w.Write([]byte("console " + r.URL.Path)) })
 	})
-	for call, want := range map[string]int{"GET /streams/cam": 200, "HEAD /": 200, "GET /?theme=dark": 200, "POST /streams/cam": 403, "GET /?Action=ListUsers": 403} {
+	for call, want := range map[string]int{
+		"GET /console/streams/cam": 200, "GET /console": 200, "GET /favicon.ico": 200, "HEAD /": 200, "GET /?theme=dark": 200,
+		"POST /console/": 403, "GET /?Action=ListUsers": 403,
+		// Unknown operations, and known ones by the wrong method.
+		"GET /streams/cam": 403, "GET /consolex": 403, "GET /describeStream": 403,
+	} {
 		method, target, _ := strings.Cut(call, " ")
 		req := httptest.NewRequestWithContext(t.Context(), method, target, nil)
 		w := httptest.NewRecorder()

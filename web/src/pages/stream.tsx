@@ -12,6 +12,7 @@ import SpaceBetween from "@cloudscape-design/components/space-between";
 import Spinner from "@cloudscape-design/components/spinner";
 import Tabs from "@cloudscape-design/components/tabs";
 import { memo, useCallback, useEffect, useRef, useState } from "react";
+import { ApiError } from "../api/client";
 import type { Activity, By, StreamInfo } from "../api/kvs";
 import { Problem } from "../parts/problem";
 import { useEvery, useLoad, useMay } from "../hooks";
@@ -32,7 +33,10 @@ export default function Stream({ name, tab, go }: { name: string; tab?: string; 
   const info = useLoad((signal) => kvs.describe(name, signal), [name]);
   const activity = useLoad((signal) => kvs.activity(name, signal), [name]);
   const [deleting, setDeleting] = useState(false);
-  useEvery(tab === "fragments" ? 1000 : 2000, activity.reload); // acknowledgements are shown there
+  const blind = activity.error instanceof ApiError && activity.error.denied;
+  useEvery(tab === "fragments" ? 1000 : 2000, () => {
+    if (!blind) activity.reload(); // acknowledgements are shown there
+  });
   const mayDelete = useMay("kinesisvideo:DeleteStream", info.value?.StreamARN ?? "");
 
   if (info.error && !info.value) {
@@ -52,7 +56,7 @@ export default function Stream({ name, tab, go }: { name: string; tab?: string; 
       header={
         <Header
           variant="h1"
-          info={a && a.Sessions.length > 0 ? <Badge color="red">Live · {bits(a.BitsPerSecond)}</Badge> : <Badge>Off</Badge>}
+          info={a && (a.Sessions.length > 0 ? <Badge color="red">Live · {bits(a.BitsPerSecond)}</Badge> : <Badge>Off</Badge>)}
           actions={
             <SpaceBetween direction="horizontal" size="xs">
               <Button href={`#/try-it/${encodeURIComponent(name)}`}>Embed and try</Button>
@@ -71,7 +75,7 @@ export default function Stream({ name, tab, go }: { name: string; tab?: string; 
         onChange={(e) => go(`${path}/${e.detail.activeTabId}`)}
         ariaLabel="Views of the stream"
         tabs={[
-          { id: "watch", label: "Watch", content: <WatchTab stream={s} activity={a} blind={!!activity.error} /> },
+          { id: "watch", label: "Watch", content: <WatchTab stream={s} activity={a} blind={activity.error} /> },
           { id: "fragments", label: "Fragments", content: <Fragments stream={name} arn={s.StreamARN} activity={a} /> },
           {
             id: "troubleshoot",
@@ -110,8 +114,8 @@ function whyWait(s: StreamInfo, a: Activity): string | undefined {
   return undefined;
 }
 
-/** blind says that what happens on the stream can't be known, because the user may not ask. */
-function WatchTab({ stream, activity, blind }: { stream: StreamInfo; activity?: Activity; blind: boolean }) {
+/** blind is why it can't be known what happens on the stream: as a rule because the user may not ask. */
+function WatchTab({ stream, activity, blind }: { stream: StreamInfo; activity?: Activity; blind?: Error }) {
   const [by, setBy] = useState<By>("SERVER_TIMESTAMP");
   const [watch, setWatch] = useState<Watch>({ live: true });
   const [view, setView] = useState<Range>(() => endingNow(15 * 60_000));
@@ -251,17 +255,18 @@ function WatchTab({ stream, activity, blind }: { stream: StreamInfo; activity?: 
         )}
         </SpaceBetween>
       </Container>
-      <Facts stream={stream} activity={activity} />
+      <Facts stream={stream} activity={activity} blind={blind} />
     </SpaceBetween>
   );
 }
 
-const Facts = memo(function Facts({ stream, activity: a }: { stream: StreamInfo; activity?: Activity }) {
+const Facts = memo(function Facts({ stream, activity: a, blind }: { stream: StreamInfo; activity?: Activity; blind?: Error }) {
   const video = a?.Tracks.find((t) => t.Type === "video");
   const audio = a?.Tracks.find((t) => t.Type === "audio");
   return (
     <Container header={<Header variant="h2">Stream</Header>}>
       <ColumnLayout columns={1}>
+        {blind && !a && <Problem header="What happens on the stream can't be shown" error={blind} type="warning" />}
         <KeyValuePairs
           columns={4}
           items={[
@@ -270,7 +275,7 @@ const Facts = memo(function Facts({ stream, activity: a }: { stream: StreamInfo;
             { label: "Rate", value: a ? `${bits(a.BitsPerSecond)}, ${a.FramesPerSecond.toFixed(1)} frames/s` : "–" },
             { label: "Fragment length", value: a?.LastFragment ? `${(a.LastFragment.FragmentLengthInMilliseconds / 1000).toFixed(2)} s` : "–" },
             { label: "Producer latency", value: a?.LastFragment ? `${Math.round(a.ProducerLagMilliseconds)} ms` : "–" },
-            { label: "Last fragment", value: a?.LastFragment ? ago(a.LastFragment.ServerTimestamp * 1000) : "none" },
+            { label: "Last fragment", value: a ? (a.LastFragment ? ago(a.LastFragment.ServerTimestamp * 1000) : "none") : "–" },
             { label: "Connections", value: a ? `${a.Sessions.length} in, ${a.Readers} out` : "–" },
             { label: "Stored", value: a ? `${bytes(a.StoredBytes)} in ${a.FragmentCount} fragments` : "–" },
           ]}

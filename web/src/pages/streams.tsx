@@ -9,6 +9,7 @@ import StatusIndicator from "@cloudscape-design/components/status-indicator";
 import Table from "@cloudscape-design/components/table";
 import TextFilter from "@cloudscape-design/components/text-filter";
 import { useCallback, useEffect, useRef, useState } from "react";
+import { ApiError } from "../api/client";
 import { type Activity, type StreamInfo } from "../api/kvs";
 import { Problem } from "../parts/problem";
 import { useEvery, useMay } from "../hooks";
@@ -249,6 +250,7 @@ function Row({ stream, show, tag = "" }: { stream: StreamInfo; show: "picture" |
         had?.tags ? Promise.resolve(had.tags) : kvs.tags(stream.StreamName),
       ]);
       if (activity.status === "fulfilled") mine.activity = activity.value;
+      else if (activity.reason instanceof ApiError && activity.reason.denied) mine.at = Infinity; // not to be asked again
       if (tags.status === "fulfilled") mine.tags = tags.value;
       mine.waiting = undefined;
       redraw((n) => n + 1);

@@ -89,7 +89,7 @@ export default function User({ name, go }: { name: string; go: (path: string) =>
           ariaLabels={{ tableLabel: "Access keys" }}
           header={
             <Header
-              counter={`(${data.value?.keys.length ?? 0} of 2)`}
+              counter={data.value && `(${data.value.keys.length} of 2)`}
               actions={
                 <Button
                   disabled={(data.value?.keys.length ?? 0) >= 2 || !!may.createKey}
@@ -109,7 +109,7 @@ export default function User({ name, go }: { name: string; go: (path: string) =>
               Access keys
             </Header>
           }
-          empty="No access keys."
+          empty={data.error ? "–" : "No access keys."}
           columnDefinitions={[
             { id: "id", header: "Access key ID", isRowHeader: true, cell: (k) => <span className="mono">{k.id}</span> },
             {
@@ -164,7 +164,7 @@ export default function User({ name, go }: { name: string; go: (path: string) =>
           items={data.value?.inline ?? []}
           ariaLabels={{ tableLabel: "Inline policies" }}
           header={<Header actions={<Button disabled={!!may.put} disabledReason={may.put} onClick={() => setPolicy({ name: "", text: example, isNew: true })}>Add policy</Button>}>Inline policies</Header>}
-          empty="No inline policies."
+          empty={data.error ? "–" : "No inline policies."}
           columnDefinitions={[
             { id: "name", header: "Name", isRowHeader: true, cell: (p) => p },
             {

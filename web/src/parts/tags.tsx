@@ -44,7 +44,7 @@ export function Tags({ stream }: { stream: StreamInfo }) {
           addButtonText="Add tag"
           removeButtonText="Remove"
           disableAddButton={items.length >= 50 || !!not}
-          empty="No tags."
+          empty={loaded.error ? "–" : "No tags."}
           definition={[
             { label: "Key", control: (t, i) => <Input ariaLabel="Tag key" value={t.key} onChange={(e) => set(i, { key: e.detail.value })} /> },
             { label: "Value", control: (t, i) => <Input ariaLabel="Tag value" value={t.value} onChange={(e) => set(i, { value: e.detail.value })} /> },

@@ -1,6 +1,8 @@
 import { useCallback, useEffect, useRef, useState } from "react";
+import { ApiError } from "../api/client";
 import type { By, Fragment, Span } from "../api/kvs";
 import { pictureOf } from "../media/picture";
+import { Problem } from "./problem";
 import { useSession } from "../session";
 import { clock, day } from "../text";
 
@@ -35,6 +37,8 @@ export function Timeline(props: {
   const { kvs } = useSession();
   const canvas = useRef<HTMLCanvasElement>(null);
   const [loaded, setLoaded] = useState<Loaded>();
+  const [failed, setFailed] = useState<Error>();
+  const denied = failed instanceof ApiError && failed.denied;
   const [hover, setHover] = useState<{ x: number; ms: number }>();
   const drag = useRef<{ x: number; view: Range; select: boolean; moved: boolean }>(null);
   const { selection, position, horizon } = props;
@@ -58,7 +62,7 @@ export function Timeline(props: {
   const busy = useRef(false);
   useEffect(() => {
     // While an answer is on its way none else is asked for; it brings us here again.
-    if ((fits && loaded.round === round) || busy.current) return;
+    if ((fits && loaded.round === round) || busy.current || denied) return;
     const id = setTimeout(
       () => {
         busy.current = true;
@@ -67,13 +71,18 @@ export function Timeline(props: {
         kvs
           .timeline(props.stream, props.by, new Date(asked.from), new Date(asked.to), 2000)
           .finally(() => (busy.current = false))
-          .then((r) => setLoaded({ ...asked, span, round, of: props.stream + props.by, spans: r.Spans }))
-          .catch(() => undefined); // the page says what is wrong with the stream
+          .then(
+            (r) => {
+              setLoaded({ ...asked, span, round, of: props.stream + props.by, spans: r.Spans });
+              setFailed(undefined);
+            },
+            (e: Error) => setFailed(e),
+          );
       },
       loaded ? 100 : 0,
     );
     return () => clearTimeout(id);
-  }, [kvs, props.stream, props.by, from, to, fits, round, loaded]);
+  }, [kvs, props.stream, props.by, from, to, fits, round, loaded, denied]);
 
   const draw = useCallback(() => {
     const c = canvas.current;
@@ -239,6 +248,7 @@ export function Timeline(props: {
           e.preventDefault();
         }}
       />
+      {failed && <Problem header="What footage there is can't be shown" error={failed} type="warning" />}
       {hover && <Preview stream={props.stream} by={props.by} x={hover.x} ms={hover.ms} />}
     </div>
   );
