@@ -25,7 +25,10 @@ func newRoot(env *Env) *cobra.Command {
 		Short: "Camera streams: a Kinesis Video Streams server of your own, and its tools",
 		Long: `Sluice stores and serves camera streams as Amazon Kinesis Video Streams does.
 'sluice server' is the server; the other commands are clients and work against
-Sluice and AWS alike.`,
+Sluice and AWS alike.
+
+Exit codes: 0 done, 1 failed, 2 wrong command line, 3 what was named is not there,
+4 not allowed, 5 a part is missing, 130 interrupted.`,
 		Example: `  sluice server
   sluice stream create cam1 --retention 24h
   sluice put cam1 film.mkv

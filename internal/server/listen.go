@@ -3,11 +3,13 @@ package server
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
+	"syscall"
 	"time"
 )
 
@@ -26,8 +28,8 @@ const (
 	ingestBuffer = 128 << 10
 )
 
-// listen opens a socket for each address.
-func listen(ctx context.Context, addresses []string) ([]net.Listener, error) {
+// listen opens a socket for each address of a setting.
+func listen(ctx context.Context, setting string, addresses []string) ([]net.Listener, error) {
 	var list []net.Listener
 	lc := net.ListenConfig{KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: keepAlive, Interval: keepAlive, Count: 4}}
 	for _, a := range addresses {
@@ -36,7 +38,10 @@ func listen(ctx context.Context, addresses []string) ([]net.Listener, error) {
 			for _, l := range list {
 				l.Close()
 			}
-			return nil, fmt.Errorf("listen: %w", err)
+			if errors.Is(err, syscall.EADDRINUSE) {
+				return nil, fmt.Errorf("%s %s: another program listens there, perhaps a server of Sluice; end it, or give another address: %w", setting, a, err)
+			}
+			return nil, fmt.Errorf("%s: %w", setting, err)
 		}
 		list = append(list, aheadListener{l})
 	}

@@ -142,7 +142,7 @@ func (s *Server) open(ctx context.Context) error {
 
 func (s *Server) listen(ctx context.Context) error {
 	var err error
-	if s.http, err = listen(ctx, s.cfg.Listen); err != nil {
+	if s.http, err = listen(ctx, "--listen", s.cfg.Listen); err != nil {
 		return err
 	}
 	for _, l := range s.http {
@@ -155,7 +155,7 @@ func (s *Server) listen(ctx context.Context) error {
 		if err := s.openCertificate(); err != nil {
 			return err
 		}
-		plain, err := listen(ctx, s.cfg.ListenTLS)
+		plain, err := listen(ctx, "--listen-tls", s.cfg.ListenTLS)
 		if err != nil {
 			return err
 		}
@@ -164,7 +164,7 @@ func (s *Server) listen(ctx context.Context) error {
 		}
 	}
 	if s.cfg.DebugListen != "" {
-		list, err := listen(ctx, []string{s.cfg.DebugListen})
+		list, err := listen(ctx, "--debug-listen", []string{s.cfg.DebugListen})
 		if err != nil {
 			return err
 		}
