@@ -538,6 +538,8 @@ await step("a user who may not see what happens", async () => {
   page.off("request", watch);
   assert.ok(asked["/describeStreamActivity"] <= 2 && asked["/getTimeline"] <= 2, `what is denied is not asked again and again: ${JSON.stringify(asked)}`);
   await shoot("denied-stream");
+  await go("/stream/demo-camera/fragments");
+  await page.getByText("is not authorized to perform: kinesisvideo:GetMedia").waitFor();
   await go("/stream/demo-camera/settings");
   await page.getByText("kinesisvideo:ListTagsForStream").waitFor();
   refusals--;

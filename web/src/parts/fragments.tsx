@@ -8,6 +8,7 @@ import StatusIndicator from "@cloudscape-design/components/status-indicator";
 import Table from "@cloudscape-design/components/table";
 import Toggle from "@cloudscape-design/components/toggle";
 import { useEffect, useRef, useState } from "react";
+import { ApiError } from "../api/client";
 import type { Activity } from "../api/kvs";
 import { useMay } from "../hooks";
 import { Problem } from "./problem";
@@ -92,6 +93,7 @@ export function Fragments({ stream, arn, activity }: { stream: string; arn: stri
         } catch (e) {
           if (abort.signal.aborted) return;
           setError(e as Error);
+          if (e instanceof ApiError && e.denied) return; // until it is followed anew
         }
         await new Promise((r) => setTimeout(r, 2000));
       }
