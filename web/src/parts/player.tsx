@@ -83,7 +83,7 @@ export const Player = memo(function Player(props: {
       } catch (e) {
         if (gone) return;
         setMessage({ text: errorText(e as Error), more: e instanceof ApiError ? e.more : undefined });
-        if (watch.live) retry = setTimeout(() => void start(), 3000); // a camera may come
+        if (watch.live && !(e instanceof ApiError && e.denied)) retry = setTimeout(() => void start(), 3000); // a camera may come
         return;
       }
       if (gone) return;
