@@ -1,6 +1,8 @@
 package producer_test
 
 import (
+	"context"
+	"net/http"
 	"slices"
 	"testing"
 	"time"
@@ -35,4 +37,22 @@ func BenchmarkPutFrame(b *testing.B) {
 	took = took[:min(i, len(took))]
 	slices.Sort(took)
 	b.ReportMetric(float64(took[len(took)*99/100].Nanoseconds()), "p99-ns")
+}
+
+// PutFrame allocates nothing for a frame: memory is taken for a fragment, and 32 KiB
+// at a time.
+func TestPutFrameDoesNotAllocate(t *testing.T) {
+	d := newDouble(t)
+	d.onControl = func(w http.ResponseWriter, _ string) bool { refuse(w, 503, ""); return true } // few sessions beside
+	s := newStream(t, d.client(), producer.StreamInfo{})
+	data, i := make([]byte, 400), 0
+	allocs := testing.AllocsPerRun(5000, func() {
+		if err := s.PutFrame(context.Background(), producer.FrameAt(epoch.Add(time.Duration(i)*10*time.Millisecond), i%100 == 0, data)); err != nil {
+			t.Fatal(err)
+		}
+		i++
+	})
+	if allocs != 0 {
+		t.Errorf("%v allocations a frame", allocs)
+	}
 }
