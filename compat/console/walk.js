@@ -321,7 +321,20 @@ await step("settings", async () => {
   await page.getByLabel("Tag key").fill("place");
   await page.getByLabel("Tag value").fill("front door");
   await button("Save tags").click();
+  assert.ok(await button("Save media type and device").isDisabled(), "nothing was changed");
+  await page.getByLabel("Device").fill("door 7");
+  refusals++;
+  await button("Save media type and device").click();
+  await page.getByText("DeviceName").waitFor();
+  refusals--;
+  await page.getByLabel("Device").fill("door-7");
+  await page.getByLabel("Media type").fill("video/h264,audio/x-own");
+  await Promise.all([
+    page.waitForResponse((r) => r.url().endsWith("/updateStream") && r.ok()),
+    button("Save media type and device").click(),
+  ]);
   await go("/streams");
+  await page.getByText("video/h264,audio/x-own").waitFor();
   await page.getByText("place=front door").waitFor();
   await page.getByPlaceholder("Tag, as key=value").fill("place=fr");
   await page.getByRole("link", { name: "g711" }).waitFor({ state: "detached" });

@@ -41,6 +41,9 @@ export class ApiError extends Error {
       case "UnrecognizedClientException":
       case "InvalidClientTokenId":
         return "The server does not know this access key. It may have been deleted.";
+      case "ExpiredTokenException":
+      case "ExpiredToken":
+        return "Sign out, and in again.";
       default:
         return undefined;
     }

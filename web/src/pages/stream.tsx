@@ -18,6 +18,7 @@ import { Problem } from "../parts/problem";
 import { useEvery, useLoad, useMay } from "../hooks";
 import { DeleteStream } from "../parts/delete-stream";
 import { Fragments } from "../parts/fragments";
+import { Labels } from "../parts/labels";
 import { Player, type Watch } from "../parts/player";
 import { RangeActions } from "../parts/range-actions";
 import { Retention } from "../parts/retention";
@@ -313,13 +314,12 @@ function Settings({ stream, onChanged }: { stream: StreamInfo; onChanged: () => 
     <SpaceBetween size="l">
       <Retention stream={stream} onChanged={onChanged} not={mayRetain} />
       <Tags stream={stream} />
+      <Labels stream={stream} onChanged={onChanged} />
       <Container header={<Header variant="h2">About this stream</Header>}>
         <KeyValuePairs
           columns={3}
           items={[
             { label: "Created", value: day(stream.CreationTime * 1000) },
-            { label: "Media type", value: stream.MediaType || "–" },
-            { label: "Device", value: stream.DeviceName || "–" },
             { label: "Version", value: <span className="mono">{stream.Version}</span> },
             { label: "Status", value: stream.Status },
             { label: "Encryption key", value: <span className="mono">{stream.KmsKeyId}</span> },
