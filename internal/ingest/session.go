@@ -14,6 +14,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+	"unsafe"
 
 	"github.com/sluicevideo/sluice"
 	"github.com/sluicevideo/sluice/fragment"
@@ -40,6 +41,7 @@ type put struct {
 	hopeless  atomic.Bool // a header, END_OF_FRAGMENT, no Cluster, and silence
 
 	// Of the body's goroutine.
+	block     []byte // what the last bytes were read into
 	header    *fragment.Header
 	first     bool // the next fragment is the session's first
 	open      *stream.Open
@@ -244,6 +246,7 @@ func (p *put) read(ctx context.Context) outcome {
 		if n > 0 {
 			fed := block[len(block) : len(block)+n : cap(block)]
 			block = block[:len(block)+n]
+			p.block = block
 			p.bytes += int64(n)
 			p.s.o.Events.MediaRead(n)
 			if err := p.sess.Grant(ctx, n); err != nil {
@@ -440,7 +443,21 @@ func (p *put) elements(ctx context.Context, ev fragment.Event, rules limits.Rule
 		p.frames++
 		p.tracks[f.Track] = true
 	}
-	return p.open.Append(ctx, ev.Bytes, ev.Frames)
+	return p.open.Append(ctx, within(p.block, ev.Bytes), ev.Frames)
+}
+
+// within gives part as a piece of block when it is one, so that what comes to lie
+// behind it in the block can be joined to it: pieces in many runs would have to
+// be gathered to be sealed.
+func within(block, part []byte) []byte {
+	if len(part) == 0 || len(block) == 0 {
+		return part
+	}
+	at := uintptr(unsafe.Pointer(unsafe.SliceData(part))) - uintptr(unsafe.Pointer(unsafe.SliceData(block)))
+	if at >= uintptr(len(block)) || uintptr(len(block))-at < uintptr(len(part)) {
+		return part
+	}
+	return block[at : at+uintptr(len(part))]
 }
 
 func (p *put) known(track uint32) bool {

@@ -201,9 +201,9 @@ func (s *Store) commit(batch []*pending) {
 		m := p.rec.Meta
 		h := segment.Header{
 			Stream: m.Stream, Number: m.Number, ProducerMs: m.ProducerMs, LengthMs: m.LengthMs,
-			Bytes: m.Bytes, Tracks: m.Tracks, Header: m.Header, Position: p.position, Sealed: p.size,
+			Bytes: m.Bytes, Tracks: m.Tracks, Header: m.Header, Position: p.position, Sealed: p.size, Sums: p.rec.Sums,
 		}
-		p.write.Header, p.write.Sealed = h, p.rec.Sealed
+		p.write.Header, p.write.Sealed, p.write.Frame = h, p.rec.Sealed, p.rec.Frame
 		writes = append(writes, p.write)
 	}
 	s.volume.Commit(writes)

@@ -98,6 +98,14 @@ type Meta struct {
 type Record struct {
 	Meta
 	Sealed [][]byte
+	// Frame may be the memory, made by NewFrame and FrameSize long, in which the
+	// sealed bytes lie in one piece (InFrame). Then they are written from there
+	// without being copied; the store writes what is around them. nil: they lie
+	// anywhere.
+	Frame []byte
+	// Sums may be the checksums of what lies in Frame (SumFrame), made by who had it
+	// in the processor's cache. nil: the store makes them.
+	Sums []uint32
 	// Retention bounds a file's age, so that expired media leaves the disk in
 	// time: a file is left after a tenth of it. 0 bounds nothing.
 	Retention time.Duration
@@ -106,6 +114,23 @@ type Record struct {
 	// A producer sends again all that follows a failure. nil: none.
 	After *Ticket
 }
+
+// FrameSize is how much memory a record of that many sealed bytes takes, as a
+// file holds it: with its header in front and whole blocks.
+func FrameSize(sealed int64) int64 { return segment.RecordSize(sealed) }
+
+// NewFrame makes memory for records of up to size bytes, aligned as a disk wants
+// it. It may be used again when a record's ticket is done.
+func NewFrame(size int) []byte { return fsys.Aligned(size) }
+
+// InFrame is where in its frame a record's sealed bytes lie.
+func InFrame(frame []byte, sealed int64) []byte {
+	at := segment.HeaderSize(sealed)
+	return frame[at : at+sealed : at+sealed]
+}
+
+// SumFrame makes the checksums of sealed bytes.
+func SumFrame(sealed []byte) []uint32 { return segment.Sums(sealed) }
 
 // Location is where a record lies; opaque to callers.
 type Location struct {

@@ -3,6 +3,8 @@ package stream
 import (
 	"math/bits"
 	"sync"
+
+	"github.com/sluicevideo/sluice/internal/store"
 )
 
 // blocks lends memory for sealed records between their sealing and the moment
@@ -29,12 +31,12 @@ func class(n int) (i, size int) {
 func (b *blocks) get(n int) []byte {
 	i, size := class(n)
 	if i >= len(b.classes) {
-		return make([]byte, n)
+		return store.NewFrame(n)
 	}
 	if p, ok := b.classes[i].Get().(*[]byte); ok {
 		return (*p)[:n]
 	}
-	return make([]byte, n, size)
+	return store.NewFrame(size)[:n]
 }
 
 // put takes back what get lent; nobody may use it any more.

@@ -41,16 +41,16 @@ var errContent = errors.New("record content is broken")
 
 // seal makes the sealed form of a complete fragment. It runs without the
 // stream's mutex: a complete fragment does not change.
-func (f *frag) seal(ctx context.Context) ([]byte, error) {
+func (f *frag) seal(ctx context.Context) (framed, error) {
 	key, err := f.o.streamKey(ctx)
 	if err != nil {
-		return nil, err
+		return framed{}, err
 	}
 	head := make([]byte, contentHead, contentHead+len(f.lead)+8*len(f.frames)+16)
 	head = append(head, f.lead...)
 	head, err = fragment.Index(f.frames).AppendBinary(head)
 	if err != nil {
-		return nil, fmt.Errorf("%w: fragment %s: %w", sluice.InternalError, f.number, err)
+		return framed{}, fmt.Errorf("%w: fragment %s: %w", sluice.InternalError, f.number, err)
 	}
 	head[0] = contentVersion
 	binary.BigEndian.PutUint32(head[4:], uint32(len(f.lead)))
@@ -61,12 +61,19 @@ func (f *frag) seal(ctx context.Context) ([]byte, error) {
 	}
 	plain := make([][]byte, 0, 1+len(f.runs))
 	plain = append(append(plain, head), f.runs...)
-	out := f.o.r.sealed.get(int(seal.SealedSize(int64(len(head)) + f.size)))
-	sealed, err := seal.SealInto(out, &key, aad(f.meta()), plain...)
+	size := seal.SealedSize(int64(len(head)) + f.size)
+	frame := f.o.r.sealed.get(int(store.FrameSize(size)))
+	sealed, err := seal.SealInto(store.InFrame(frame, size), &key, aad(f.meta()), plain...)
 	if err != nil {
-		return nil, fmt.Errorf("%w: fragment %s: %w", sluice.InternalError, f.number, err)
+		return framed{}, fmt.Errorf("%w: fragment %s: %w", sluice.InternalError, f.number, err)
 	}
-	return sealed, nil
+	return framed{frame: frame, sealed: sealed, sums: store.SumFrame(sealed)}, nil
+}
+
+// framed is a sealed record in memory from which a disk takes it as it is.
+type framed struct {
+	frame, sealed []byte
+	sums          []uint32
 }
 
 func aad(m store.Meta) seal.AAD {

@@ -233,6 +233,13 @@ func (r *Registry) enter() bool {
 	return true
 }
 
+// stay enters for what goes on after its caller may have left, who has entered.
+func (r *Registry) stay() {
+	r.mu.Lock()
+	r.busy++
+	r.mu.Unlock()
+}
+
 func (r *Registry) isClosing() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

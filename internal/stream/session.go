@@ -402,9 +402,9 @@ func (f *frag) failureLocked() error {
 	return fmt.Errorf("%w: fragment %s is not open", sluice.InternalError, f.number)
 }
 
-// Commit says that the fragment is complete. It seals it, on the caller's
-// goroutine, and queues it behind what was numbered before it; it does not wait
-// for the store. Without retention the ticket is done at once.
+// Commit says that the fragment is complete. It seals it, a large one beside the
+// caller's goroutine, and queues it behind what was numbered before it; it does
+// not wait for the store. Without retention the ticket is done at once.
 func (o *Open) Commit(ctx context.Context) *Ticket {
 	f := o.f
 	st := f.o
@@ -430,26 +430,43 @@ func (o *Open) Commit(ctx context.Context) *Ticket {
 		st.trimVolatile()
 		return f.ticket
 	}
+	if f.size < sealApart {
+		st.finish(ctx, f)
+		return f.ticket
+	}
+	st.r.stay()
+	go func() {
+		defer st.r.leave()
+		st.finish(ctx, f)
+	}()
+	return f.ticket
+}
+
+// sealApart is from which size on a fragment is sealed beside the session's
+// goroutine, which reads on: a camera that sends so much should not wait.
+const sealApart = 2 << 20
+
+// finish seals a complete fragment and queues it.
+func (o *opened) finish(ctx context.Context, f *frag) {
 	sealed, err := f.seal(ctx)
 	if err != nil {
 		// What follows it in the session is not taken: it is sent again with it.
-		st.mu.Lock()
+		o.mu.Lock()
 		f.s.endLocked(err)
-		st.mu.Unlock()
-		st.abort(f, err)
-		return f.ticket
+		o.mu.Unlock()
+		o.abort(f, err)
+		return
 	}
-	b := st.r.budget
-	b.adjust(f.charge, f.cost()+int64(len(sealed)))
-	st.mu.Lock()
+	b := o.r.budget
+	b.adjust(f.charge, f.cost()+int64(cap(sealed.frame)))
+	o.mu.Lock()
 	aborted := f.state == stateAborted // deleted meanwhile
 	f.sealed = sealed
-	st.mu.Unlock()
+	o.mu.Unlock()
 	if aborted {
 		b.give(f.charge)
 	}
-	st.drain()
-	return f.ticket
+	o.drain()
 }
 
 // Abort says that the fragment will not be complete. cause has the AckErrorCode

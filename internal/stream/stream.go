@@ -19,7 +19,8 @@
 // their own place and wait on a channel that is closed when something changed.
 // One goroutine a server settles what became durable, in order.
 //
-// Sealing happens here, on the goroutine of the session or reader, between the
+// Sealing happens here, on the goroutine of the session or reader, or beside it
+// when the fragment is large, between the
 // key management (internal/kms) and the store, which sees no plain byte. What a
 // record holds is said in content.go and docs/format/record.md.
 //
@@ -149,7 +150,7 @@ type frag struct {
 	headN   int
 	span    time.Duration // set when it is complete: see length
 	entry   store.Entry   // set when it is durable
-	sealed  []byte
+	sealed  framed
 	handed  bool  // given to the store
 	cause   error // why it was aborted
 	gone    bool  // dropped from the tail; runs and frames are nil
@@ -261,7 +262,7 @@ func (o *opened) abortLocked(f *frag, cause error) {
 		return
 	}
 	f.state, f.cause = stateAborted, cause
-	f.sealed = nil
+	f.sealed = framed{}
 	o.removeLocked(f)
 	o.wakeLocked()
 	if f.s.cur == f {
@@ -320,7 +321,7 @@ func (o *opened) readyLocked() (ready []*frag) {
 		if f.volatile {
 			continue
 		}
-		if f.state != stateComplete || f.sealed == nil {
+		if f.state != stateComplete || f.sealed.frame == nil {
 			break
 		}
 		f.handed = true
@@ -407,7 +408,7 @@ func (o *opened) settled(f *frag, t *store.Ticket) {
 	if err := t.Err(); err != nil {
 		o.mu.Lock()
 		gone := o.gone
-		f.state, f.cause, f.sealed = stateAborted, err, nil
+		f.state, f.cause, f.sealed = stateAborted, err, framed{}
 		o.removeLocked(f)
 		o.wakeLocked()
 		o.mu.Unlock()
@@ -422,9 +423,9 @@ func (o *opened) settled(f *frag, t *store.Ticket) {
 	}
 	o.mu.Lock()
 	sealed := f.sealed
-	f.state, f.sealed, f.entry = stateDurable, nil, t.Entry()
+	f.state, f.sealed, f.entry = stateDurable, framed{}, t.Entry()
 	o.mu.Unlock()
-	o.r.sealed.put(sealed)
+	o.r.sealed.put(sealed.frame)
 	o.keep(f)
 	f.ticket.complete(nil)
 }
@@ -454,7 +455,7 @@ func (f *frag) cost() int64 {
 // before it in its session failed: the producer, told of that one, sends it and
 // all behind it again.
 func (f *frag) record() store.Record {
-	return store.Record{Meta: f.meta(), Sealed: [][]byte{f.sealed}, Retention: f.retention, After: f.s.queued}
+	return store.Record{Meta: f.meta(), Sealed: [][]byte{f.sealed.sealed}, Frame: f.sealed.frame, Sums: f.sealed.sums, Retention: f.retention, After: f.s.queued}
 }
 
 func (f *frag) meta() store.Meta {

@@ -12,8 +12,11 @@ import (
 // Write is one record of a batch, and what became of it.
 type Write struct {
 	File   *File
-	Header segment.Header // Sealed is set; Sums and File are set by Commit
+	Header segment.Header // Sealed is set, and Sums may be; Commit sets File, and Sums where there are none
 	Sealed [][]byte
+	// Frame, unless nil, is the aligned memory of the whole record, in which Sealed
+	// lies behind room for the header.
+	Frame []byte
 
 	Offset int64 // set by Commit: where the record begins
 	Err    error // set by Commit: nil means durable
@@ -141,12 +144,16 @@ func (v *Volume) sunk(g []*Write, err error) error {
 	return fmt.Errorf("%s: sync: %w", v.path(g[0].File.ID), err)
 }
 
-// stageSize is how much is written at once: enough that the number of writes
-// does not matter, little enough for Options.Writers of them. One file that gets
-// much more is written in larger steps, of which the disk has several in hand.
+// stageSize is how much is written at once of records that must be copied
+// together: enough that the number of writes does not matter, little enough for
+// Options.Writers of them. One file that gets much more is written in larger
+// steps, of which the disk has several in hand.
 const (
 	stageSize = 1 << 20
 	largeSize = 4 << 20
+	// frameSize is from where on a record that lies in a frame is a write of its
+	// own; many little ones are copied together.
+	frameSize = 128 << 10
 )
 
 // staging lends aligned buffers. What goes through them is sealed, or plain to
@@ -156,35 +163,36 @@ var (
 	large   = sync.Pool{New: func() any { b := fsys.Aligned(largeSize); return &b }}
 )
 
-// writer gathers headers, sealed pieces and padding into aligned memory and
-// writes whole blocks of it. While one buffer is being written the next is
-// filled.
+// writer writes the records of one file: those in frames from where they lie,
+// of the others it gathers headers, sealed pieces and padding into aligned memory.
+// While one write is going on the next is made ready.
 type writer struct {
 	file fsys.File
-	pool *sync.Pool
-	at   int64 // where the bytes of buf go
-	buf  *[]byte
-	n    int    // bytes in buf
+	size int64  // of all records
+	at   int64  // where what is ready goes
 	head []byte // memory for headers
 
+	ready []byte  // whole blocks, to be written next: a frame, or the beginning of buf
+	buf   *[]byte // being filled; nil until the first record without a frame
 	other *[]byte // the one that was written last, or is being written
 	done  chan error
 }
 
 func newWriter(f fsys.File, at, size int64) *writer {
-	pool := &staging
-	if size >= 2*largeSize {
-		pool = &large
-	}
-	return &writer{file: f, pool: pool, at: at, buf: pool.Get().(*[]byte)}
+	return &writer{file: f, size: size, at: at}
 }
 
-// record adds a record. Its checksums are made here, side by side with other
-// files' and with the write that is going on.
+// record adds a record. Checksums that are missing are made here, side by side
+// with other files' and with the write that is going on.
 func (o *writer) record(w *Write) error {
 	size := w.Header.Sealed
-	if w.Header.Sum(w.Sealed); w.Header.Sealed != size {
-		return fmt.Errorf("a record of %d sealed bytes was announced with %d", w.Header.Sealed, size)
+	if w.Header.Sums == nil {
+		if w.Header.Sum(w.Sealed); w.Header.Sealed != size {
+			return fmt.Errorf("a record of %d sealed bytes was announced with %d", w.Header.Sealed, size)
+		}
+	}
+	if w.Frame != nil && (size >= frameSize || segment.RecordSize(size) == o.size) {
+		return o.frame(w)
 	}
 	var err error
 	if o.head, err = w.Header.AppendBinary(o.head[:0]); err != nil {
@@ -198,37 +206,73 @@ func (o *writer) record(w *Write) error {
 			return err
 		}
 	}
-	pad := -o.n & (segment.BlockSize - 1)
-	clear((*o.buf)[o.n : o.n+pad]) // the buffer is whole blocks, so the padding fits
-	o.n += pad
+	n := len(o.ready)
+	pad := -n & (segment.BlockSize - 1)
+	o.ready = o.ready[:n+pad] // the buffer is whole blocks, so the padding fits
+	clear(o.ready[n:])
 	return nil
 }
 
-func (o *writer) add(p []byte) error {
-	for len(p) > 0 {
-		if o.n == len(*o.buf) {
-			if err := o.swap(); err != nil {
-				return err
-			}
-		}
-		n := copy((*o.buf)[o.n:], p)
-		o.n, p = o.n+n, p[n:]
+// frame adds a record that lies in a frame.
+func (o *writer) frame(w *Write) error {
+	size := w.Header.Sealed
+	if int64(len(w.Frame)) != segment.RecordSize(size) {
+		return fmt.Errorf("a frame of %d bytes for %d sealed bytes", len(w.Frame), size)
 	}
-	return nil
-}
-
-// swap begins to write the full buffer, once the one before is written, and
-// takes up the other.
-func (o *writer) swap() error {
-	if err := o.wait(); err != nil {
+	if err := o.begin(); err != nil {
 		return err
 	}
-	full, at := (*o.buf)[:o.n], o.at
-	o.at, o.n = o.at+int64(o.n), 0
-	if o.other == nil {
-		o.other = o.pool.Get().(*[]byte)
+	if _, err := w.Header.AppendBinary(w.Frame[:0:segment.HeaderSize(size)]); err != nil {
+		return err
 	}
+	clear(w.Frame[segment.HeaderSize(size)+size:])
+	o.ready = w.Frame
+	return nil
+}
+
+// add copies p behind what is ready.
+func (o *writer) add(p []byte) error {
+	for len(p) > 0 {
+		if !o.filling() || len(o.ready) == len(*o.buf) {
+			if err := o.begin(); err != nil {
+				return err
+			}
+			o.fill()
+		}
+		n := copy((*o.buf)[len(o.ready):], p)
+		o.ready, p = (*o.buf)[:len(o.ready)+n], p[n:]
+	}
+	return nil
+}
+
+// filling reports whether what is ready is the beginning of buf.
+func (o *writer) filling() bool {
+	return o.buf != nil && len(o.ready) > 0 && &o.ready[0] == &(*o.buf)[0]
+}
+
+// fill takes up a buffer that nothing is written from.
+func (o *writer) fill() {
 	o.buf, o.other = o.other, o.buf
+	if o.buf == nil {
+		o.buf = o.pool().Get().(*[]byte)
+	}
+	o.ready = (*o.buf)[:0]
+}
+
+func (o *writer) pool() *sync.Pool {
+	if o.size >= 2*largeSize {
+		return &large
+	}
+	return &staging
+}
+
+// begin begins to write what is ready, once the write before it is done.
+func (o *writer) begin() error {
+	if err := o.wait(); err != nil || len(o.ready) == 0 {
+		return err
+	}
+	full, at := o.ready, o.at
+	o.at, o.ready = o.at+int64(len(full)), nil
 	o.done = make(chan error, 1)
 	go func() {
 		_, err := o.file.WriteAt(full, at)
@@ -250,12 +294,13 @@ func (o *writer) wait() error {
 // finish writes what is left and gives back the buffers. On a failure at is about
 // where.
 func (o *writer) finish() (at int64, err error) {
-	if err = o.wait(); err == nil && o.n > 0 {
-		_, err = o.file.WriteAt((*o.buf)[:o.n], o.at)
+	if err = o.wait(); err == nil && len(o.ready) > 0 {
+		_, err = o.file.WriteAt(o.ready, o.at)
 	}
-	o.pool.Put(o.buf)
-	if o.other != nil {
-		o.pool.Put(o.other)
+	for _, b := range []*[]byte{o.buf, o.other} {
+		if b != nil {
+			o.pool().Put(b)
+		}
 	}
 	return o.at, err
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/sluicevideo/sluice"
 	"github.com/sluicevideo/sluice/internal/store/crashfs"
 	"github.com/sluicevideo/sluice/internal/store/disk"
+	"github.com/sluicevideo/sluice/internal/store/fsys"
 	"github.com/sluicevideo/sluice/internal/store/segment"
 )
 
@@ -83,6 +84,73 @@ func TestCommitAndPowerCut(t *testing.T) {
 			if err := v.Close(); err != nil {
 				t.Error(err)
 			}
+		}
+	}
+}
+
+// Records in frames and others, little and large, in any order: all are where
+// they were said to be, and what was in a frame before is not in the file.
+func TestFrames(t *testing.T) {
+	t.Parallel()
+	sizes := []int{5000, 200 << 10, 200<<10 + 1, 300, 3 << 20, 128 << 10, 7, 9 << 20, 1 << 20}
+	for framed := range 1 << len(sizes) {
+		if framed%37 != 0 && framed != 1<<len(sizes)-1 {
+			continue
+		}
+		f := crashfs.New()
+		v, err := disk.Open(disk.Options{Dir: "/media", FS: f})
+		if err != nil {
+			t.Fatal(err)
+		}
+		file, err := v.Create(fileID(1))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var writes []*disk.Write
+		for i, size := range sizes {
+			w := write(file, bytes.Repeat([]byte{byte(i + 1)}, size))
+			if framed>>i&1 == 1 {
+				w.Frame = fsys.Aligned(int(segment.RecordSize(int64(size))))
+				for j := range w.Frame {
+					w.Frame[j] = 0xee
+				}
+				n := copy(w.Frame[segment.HeaderSize(int64(size)):], w.Sealed[0])
+				w.Sealed = [][]byte{w.Frame[segment.HeaderSize(int64(size)):][:n]}
+			}
+			writes = append(writes, w)
+		}
+		v.Commit(writes)
+		g := f.PowerCut(uint64(framed))
+		if v, err = disk.Open(disk.Options{Dir: "/media", FS: g}); err != nil {
+			t.Fatal(err)
+		}
+		end := int64(segment.BlockSize)
+		for i, w := range writes {
+			if b, err := read(v, w); w.Err != nil || err != nil || !bytes.Equal(b, bytes.Repeat([]byte{byte(i + 1)}, sizes[i])) {
+				t.Errorf("%b: record %d: %v, %v", framed, i, w.Err, err)
+			}
+			if w.Offset != end {
+				t.Errorf("%b: record %d at %d, want %d", framed, i, w.Offset, end)
+			}
+			end += segment.RecordSize(int64(sizes[i]))
+		}
+		plain, err := g.Open(v.Path(file.ID))
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := make([]byte, end)
+		if n, err := plain.ReadAt(all, 0); n != len(all) {
+			t.Fatal(n, err)
+		}
+		for i, w := range writes {
+			size := int64(sizes[i])
+			pad := all[w.Offset+segment.HeaderSize(size)+size : w.Offset+segment.RecordSize(size)]
+			if bytes.ContainsFunc(pad, func(r rune) bool { return r != 0 }) {
+				t.Errorf("%b: record %d is not padded with zeros", framed, i)
+			}
+		}
+		if err := errors.Join(plain.Close(), v.Close()); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -137,6 +137,17 @@ func RecordSize(sealed int64) int64 {
 	return (HeaderSize(sealed) + sealed + BlockSize - 1) &^ (BlockSize - 1)
 }
 
+// Sums is the checksums of sealed bytes that lie in one piece.
+func Sums(sealed []byte) []uint32 {
+	sums := make([]uint32, 0, sumsOf(int64(len(sealed))))
+	for len(sealed) > 0 {
+		n := min(len(sealed), SumSize)
+		sums = append(sums, crc32.Checksum(sealed[:n], castagnoli))
+		sealed = sealed[n:]
+	}
+	return sums
+}
+
 // Sum sets Sealed and Sums from the sealed bytes, given in pieces.
 func (h *Header) Sum(pieces [][]byte) {
 	h.Sealed, h.Sums = 0, nil
