@@ -26,8 +26,9 @@ import (
 // chosen for the oldest that waits, and is the lowest-numbered of that one's
 // stream that is still arriving, for a stream decides its fragments in order.
 //
-// What sessions hold beside their fragments counts too, but only against what is
-// cached: with many sessions the tails are shorter, and nobody waits for it.
+// What sessions hold beside their fragments counts too: all of it against what is
+// cached, so that with many sessions the tails are shorter, and half of it against
+// what is firm, the holder's apart.
 type budget struct {
 	age atomic.Uint64 // given out at each Begin, so in number order within a stream
 
@@ -162,7 +163,7 @@ func (b *budget) take(ctx context.Context, stop <-chan struct{}, c *charge, n in
 func (b *budget) fitsLocked(c *charge, n int64) bool {
 	limit := b.total
 	if c != b.holder {
-		limit -= b.reserve
+		limit -= b.reserve + b.beside/2
 	}
 	return b.used-b.cached+n <= limit
 }

@@ -37,7 +37,7 @@ type Options struct {
 	FS  fsys.FS // nil: the machine's, uncached
 
 	MaxFile    int64 // a file is left at this size; 0: 64 MiB
-	SideBySide int   // more files in a batch than this are synced by one SyncFS; 0: 32, below 0: never SyncFS
+	SideBySide int   // more files in a batch than this are synced by one SyncFS; 0: 16, below 0: never SyncFS
 	Handles    int   // files kept open for reading, and as many for writing; 0: 4096, or a quarter of what the process may have open
 	Writers    int   // files of a batch written at the same time; 0: 16
 	Logger     *slog.Logger
@@ -72,7 +72,7 @@ func Open(o Options) (*Volume, error) {
 		o.MaxFile = 64 << 20
 	}
 	if o.SideBySide == 0 {
-		o.SideBySide = 32
+		o.SideBySide = 16
 	}
 	if o.Handles == 0 {
 		o.Handles = min(4096, max(fsys.MaxOpen()/4, 64))
