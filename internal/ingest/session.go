@@ -208,7 +208,7 @@ const (
 	// blocks of a fast session become: they last for a sixteenth of a second.
 	// Blocks are never used again.
 	minRead  = 4 << 10
-	minBlock = 32 << 10
+	minBlock = 16 << 10
 	maxBlock = 4 << 20
 )
 
