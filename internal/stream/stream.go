@@ -20,9 +20,9 @@
 // One goroutine a server settles what became durable, in order.
 //
 // Sealing happens here, on the goroutine of the session or reader, or beside it
-// when the fragment is large, between the
-// key management (internal/kms) and the store, which sees no plain byte. What a
-// record holds is said in content.go and docs/format/record.md.
+// when the fragment is large, between the key management (internal/kms) and the
+// store, which sees no plain byte. What a record holds is said in content.go and
+// docs/format/record.md.
 //
 // Media bytes are kept as they were handed in, and are never reused: a pooled
 // buffer would be another camera's picture.
