@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"time"
 
 	"github.com/sluicevideo/sluice"
@@ -40,8 +41,15 @@ const (
 var errContent = errors.New("record content is broken")
 
 // seal makes the sealed form of a complete fragment. It runs without the
-// stream's mutex: a complete fragment does not change.
-func (f *frag) seal(ctx context.Context) (framed, error) {
+// stream's mutex: a complete fragment does not change. A fault of ours is an
+// error of this fragment: its goroutine may have nobody above it to catch one, and
+// other cameras must not feel it.
+func (f *frag) seal(ctx context.Context) (out framed, err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			out, err = framed{}, fmt.Errorf("%w: fragment %s: sealing panicked: %v\n%s", sluice.InternalError, f.number, fault, debug.Stack())
+		}
+	}()
 	key, err := f.o.streamKey(ctx)
 	if err != nil {
 		return framed{}, err
