@@ -157,31 +157,39 @@ func Seal(key *[32]byte, aad AAD, plain ...[]byte) ([]byte, error) {
 	for _, p := range plain {
 		size += int64(len(p))
 	}
-	return SealInto(make([]byte, SealedSize(size)), key, aad, plain...)
+	out := make([]byte, SealedSize(size))
+	if err := SealInto(out, key, aad, func(int, int) {}, plain...); err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 // SealInto is Seal into memory of the caller's, which must be SealedSize long.
 // What was in it is written over. On an error it may hold plain text and must not
 // be used again.
-func SealInto(out []byte, key *[32]byte, aad AAD, plain ...[]byte) ([]byte, error) {
+//
+// After each chunk it calls sealed: the bytes [from, to) of out are final, and the
+// last of them still in the processor's cache. Large records are sealed by several
+// goroutines, each of which has a from of its own and a to that grows.
+func SealInto(out []byte, key *[32]byte, aad AAD, sealed func(from, to int), plain ...[]byte) error {
 	var size int64
 	for _, p := range plain {
 		size += int64(len(p))
 	}
 	chunks := chunksOf(size)
 	if chunks > maxChunks {
-		return nil, fmt.Errorf("a record of %d bytes is too large to seal", size)
+		return fmt.Errorf("a record of %d bytes is too large to seal", size)
 	}
 	if int64(len(out)) != SealedSize(size) {
-		return nil, fmt.Errorf("%d bytes given for a sealed record of %d", len(out), SealedSize(size))
+		return fmt.Errorf("%d bytes given for a sealed record of %d", len(out), SealedSize(size))
 	}
 	salt := out[:SaltSize]
 	if _, err := rand.Read(salt); err != nil {
-		return nil, fmt.Errorf("salt: %w", err)
+		return fmt.Errorf("salt: %w", err)
 	}
 	s, err := newSealer(key, salt, aad, chunks)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	workers := 1
 	if size >= parallelSize {
@@ -190,11 +198,11 @@ func SealInto(out []byte, key *[32]byte, aad AAD, plain ...[]byte) ([]byte, erro
 	var wg sync.WaitGroup
 	each := (chunks + int64(workers) - 1) / int64(workers)
 	for from := each; from < chunks; from += each {
-		wg.Go(func() { s.seal(out[SaltSize:], plain, size, from, min(from+each, chunks)) })
+		wg.Go(func() { s.seal(out, plain, size, from, min(from+each, chunks), sealed) })
 	}
-	s.seal(out[SaltSize:], plain, size, 0, each)
+	s.seal(out, plain, size, 0, each, sealed)
 	wg.Wait()
-	return out, nil
+	return nil
 }
 
 const (
@@ -204,13 +212,18 @@ const (
 	maxWorkers   = 4
 )
 
-// seal makes the chunks from up to, and without, to in their places in dst.
-func (s sealer) seal(dst []byte, plain [][]byte, size, from, to int64) {
+// seal makes the chunks from up to, and without, to in their places in out.
+func (s sealer) seal(out []byte, plain [][]byte, size, from, to int64, sealed func(from, to int)) {
+	begin := int(SaltSize + from*sealedSize)
+	if from == 0 {
+		begin = 0 // the salt is there
+	}
 	rest := pieces{left: plain}
 	rest.skip(int(from * ChunkSize))
 	for i := from; i < to; i++ {
 		n := int(min(size-i*ChunkSize, ChunkSize))
-		place := dst[i*sealedSize:][:n]
+		at := int(SaltSize + i*sealedSize)
+		place := out[at:][:n]
 		nonce := s.nonce(i)
 		src := rest.whole(n)
 		if src == nil {
@@ -220,6 +233,7 @@ func (s sealer) seal(dst []byte, plain [][]byte, size, from, to int64) {
 			rest.copy(src)
 		}
 		s.gcm.Seal(place[:0:n+tagSize], nonce[:], src, s.aad)
+		sealed(begin, at+n+tagSize)
 	}
 }
 

@@ -103,7 +103,7 @@ type Record struct {
 	// without being copied; the store writes what is around them. nil: they lie
 	// anywhere.
 	Frame []byte
-	// Sums may be the checksums of what lies in Frame (SumFrame), made by who had it
+	// Sums may be the checksums of what lies in Frame (Summer), made by who had it
 	// in the processor's cache. nil: the store makes them.
 	Sums []uint32
 	// Retention bounds a file's age, so that expired media leaves the disk in
@@ -129,8 +129,11 @@ func InFrame(frame []byte, sealed int64) []byte {
 	return frame[at : at+sealed : at+sealed]
 }
 
-// SumFrame makes the checksums of sealed bytes.
-func SumFrame(sealed []byte) []uint32 { return segment.Sums(sealed) }
+// Summer makes the checksums of sealed bytes while they are sealed.
+type Summer = segment.Summer
+
+// NewSummer is for the sealed bytes of one record.
+func NewSummer(sealed []byte) *Summer { return segment.NewSummer(sealed) }
 
 // Location is where a record lies; opaque to callers.
 type Location struct {

@@ -71,11 +71,13 @@ func (f *frag) seal(ctx context.Context) (out framed, err error) {
 	plain = append(append(plain, head), f.runs...)
 	size := seal.SealedSize(int64(len(head)) + f.size)
 	frame := f.o.r.sealed.get(int(store.FrameSize(size)))
-	sealed, err := seal.SealInto(store.InFrame(frame, size), &key, aad(f.meta()), plain...)
+	sealed := store.InFrame(frame, size)
+	sums := store.NewSummer(sealed)
+	err = seal.SealInto(sealed, &key, aad(f.meta()), sums.Add, plain...)
 	if err != nil {
 		return framed{}, fmt.Errorf("%w: fragment %s: %w", sluice.InternalError, f.number, err)
 	}
-	return framed{frame: frame, sealed: sealed, sums: store.SumFrame(sealed)}, nil
+	return framed{frame: frame, sealed: sealed, sums: sums.Sums()}, nil
 }
 
 // framed is a sealed record in memory from which a disk takes it as it is.

@@ -6,6 +6,8 @@ import (
 	"io"
 	"math/rand/v2"
 	"reflect"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -211,4 +213,31 @@ func FuzzScan(f *testing.F) {
 		}
 		segment.ParseFileHeader(b)
 	})
+}
+
+// Checksums that several goroutines make as the bytes come are those of the whole.
+func TestSummer(t *testing.T) {
+	for _, size := range []int{1, segment.SumSize - 1, segment.SumSize, segment.SumSize + 1, 3*segment.SumSize + 77, 40 * segment.SumSize} {
+		sealed := noise(uint64(size), size)
+		var want segment.Header
+		want.Sum([][]byte{sealed})
+		for workers := 1; workers <= 4; workers++ {
+			s := segment.NewSummer(sealed)
+			each := (size + workers - 1) / workers
+			var wg sync.WaitGroup
+			for from := 0; from < size; from += each {
+				wg.Go(func() {
+					end := min(from+each, size)
+					for to := from; to < end; {
+						to = min(to+50_001, end)
+						s.Add(from, to)
+					}
+				})
+			}
+			wg.Wait()
+			if got := s.Sums(); !slices.Equal(got, want.Sums) {
+				t.Errorf("%d bytes, %d goroutines: %x, want %x", size, workers, got, want.Sums)
+			}
+		}
+	}
 }
