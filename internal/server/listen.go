@@ -43,7 +43,7 @@ func listen(ctx context.Context, setting string, addresses []string) ([]net.List
 			}
 			return nil, fmt.Errorf("%s: %w", setting, err)
 		}
-		list = append(list, aheadListener{l})
+		list = append(list, &aheadListener{Listener: l})
 	}
 	return list, nil
 }
