@@ -205,11 +205,12 @@ func (p *put) watchSilence() {
 
 const (
 	// minRead is how much room a read gets at least; maxBlock how large the
-	// blocks of a fast session become: they last for a sixteenth of a second.
-	// Blocks are never used again.
+	// blocks of a fast session become: they last for a sixteenth of a second, as
+	// long as what is sealed is still in the processor's cache. Blocks are never
+	// used again.
 	minRead  = 4 << 10
 	minBlock = 16 << 10
-	maxBlock = 4 << 20
+	maxBlock = 1 << 20
 )
 
 // faster reports whether a session that has brought so many bytes in that time
