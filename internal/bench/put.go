@@ -65,7 +65,9 @@ func (p *Put) Run(ctx context.Context, t *Target) PutResult {
 			continue
 		}
 		defer conn.Close()
-		if c, ok := conn.(*net.TCPConn); ok && !p.FullRate {
+		if c, ok := conn.(*net.TCPConn); ok && p.FullRate {
+			unpaced(c)
+		} else if ok {
 			// Else the kernel hides seconds of media, and a camera never learns that
 			// the server reads slower than it sends.
 			c.SetWriteBuffer(cameraBuffer)
