@@ -89,8 +89,9 @@ func (s *Stream) startSessionLocked(now time.Time) {
 	ctx, cancel := context.WithCancelCause(s.ctx)
 	ss := &session{
 		s: s, id: s.sessions, ctx: ctx, cancel: cancel,
-		open: make(chan struct{}), wake: make(chan struct{}, 1), closed: make(chan struct{}), begun: now, expires: now.Add(MaxConnectionAge),
+		open: make(chan struct{}), wake: newBell(), closed: make(chan struct{}), begun: now, expires: now.Add(MaxConnectionAge),
 	}
+	context.AfterFunc(ctx, ss.wake.ring)
 	s.active = ss
 	s.wg.Go(ss.run)
 }

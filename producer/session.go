@@ -20,7 +20,7 @@ type session struct {
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	open   chan struct{} // closed once the service has accepted the request
-	wake   chan struct{} // there may be something to send
+	wake   *bell         // there may be something to send
 	closed chan struct{} // by Close
 	once   sync.Once
 
@@ -54,12 +54,7 @@ var (
 	errEarly   = errors.New("the service ended the session")
 )
 
-func (ss *session) wakeUp() {
-	select {
-	case ss.wake <- struct{}{}:
-	default:
-	}
-}
+func (ss *session) wakeUp() { ss.wake.ring() }
 
 // Read is what the transport sends: whatever is there, at once.
 func (ss *session) Read(p []byte) (int, error) {
@@ -83,12 +78,13 @@ func (ss *session) Read(p []byte) (int, error) {
 			}
 			return n, err
 		}
+		ss.wake.wait()
 		select {
-		case <-ss.wake:
 		case <-ss.ctx.Done():
 			return 0, context.Cause(ss.ctx)
 		case <-ss.closed:
 			return 0, io.ErrClosedPipe
+		default:
 		}
 	}
 }
@@ -97,6 +93,7 @@ func (ss *session) Read(p []byte) (int, error) {
 // while acknowledgements are still to come: it ends nothing else.
 func (ss *session) Close() error {
 	ss.once.Do(func() { close(ss.closed) })
+	ss.wake.ring()
 	return nil
 }
 
@@ -270,6 +267,7 @@ func (ss *session) run() {
 		err = ss.serve()
 	}
 	ss.s.sessionOver(ss, err)
+	ss.wake.close()
 }
 
 func (ss *session) serve() error {
