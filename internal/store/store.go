@@ -177,7 +177,7 @@ type Options struct {
 	FS fsys.FS // nil: the machine's, uncached where possible
 
 	Window      time.Duration // a commit waits this long for company; 0: 5 ms, below 0: not at all
-	BatchBytes  int64         // and takes this many sealed bytes; 0: 32 MiB
+	BatchBytes  int64         // and takes this many sealed bytes; 0: 64 MiB
 	LowWater    int64         // bytes the disk keeps free; 0: 256 MiB or 1 % up to 4 GiB, below 0: none
 	FullWait    time.Duration // an append waits this long for room before ErrFull; 0: 5 s, below 0: not at all
 	MaxFile     int64         // a file is left at this size; 0: 64 MiB
@@ -231,7 +231,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		o.Window = 5 * time.Millisecond
 	}
 	if o.BatchBytes == 0 {
-		o.BatchBytes = 32 << 20
+		o.BatchBytes = 64 << 20
 	}
 	if o.FullWait == 0 {
 		o.FullWait = 5 * time.Second
