@@ -29,8 +29,8 @@ func Append(ctx context.Context, dir string, batch int, length time.Duration) (r
 	blocks := max((batch+fsys.BlockSize-1)/fsys.BlockSize, 1)
 	b := fsys.Aligned(blocks * fsys.BlockSize)
 	// In any order, so that its pages lie here and there, as those of a server that
-	// runs for a while. In order they lie in one piece on some days, and a disk then
-	// takes them up to half as fast again.
+	// runs for a while. Filled in order they lie in one piece in some runs, and a disk
+	// then takes them half as fast again, or more.
 	for _, i := range rand.Perm(blocks) {
 		copy(b[i*fsys.BlockSize:][:fsys.BlockSize], noise()[i*fsys.BlockSize%len(noise()):])
 	}

@@ -205,9 +205,9 @@ func (p *put) watchSilence() {
 
 const (
 	// minRead is how much room a read gets at least; maxBlock how large the
-	// blocks of a fast session become: they last for a sixteenth of a second, as
-	// long as what is sealed is still in the processor's cache. Blocks are never
-	// used again.
+	// blocks of a fast session become. They last for a sixteenth of a second, or
+	// less: larger ones have left the processor's cache when they are sealed.
+	// Blocks are never used again.
 	minRead  = 4 << 10
 	minBlock = 16 << 10
 	maxBlock = 1 << 20

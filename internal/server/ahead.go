@@ -53,9 +53,9 @@ type aheadConn struct {
 
 // The states of a connection.
 const (
-	usual = iota
-	fast
-	closed
+	connUsual = iota
+	connFast
+	connClosed
 )
 
 // readAhead is for connections that carry media to us.
@@ -65,7 +65,7 @@ func (c *aheadConn) Read(p []byte) (int, error) {
 	if len(c.rest) == 0 {
 		if len(p) >= aheadSize || !c.on.Load() {
 			n, err := c.TCPConn.Read(p)
-			if c.on.Load() && c.state.Load() == usual {
+			if c.on.Load() && c.state.Load() == connUsual {
 				c.measure(n)
 			}
 			return n, err
@@ -100,7 +100,7 @@ func (c *aheadConn) measure(n int) {
 }
 
 func (c *aheadConn) enlarge() {
-	if c.large.Add(1) > fastConns || !c.state.CompareAndSwap(usual, fast) {
+	if c.large.Add(1) > fastConns || !c.state.CompareAndSwap(connUsual, connFast) {
 		c.large.Add(-1)
 		return
 	}
@@ -109,7 +109,7 @@ func (c *aheadConn) enlarge() {
 
 // Close also gives the large buffer's place to another.
 func (c *aheadConn) Close() error {
-	if c.state.Swap(closed) == fast {
+	if c.state.Swap(connClosed) == connFast {
 		c.large.Add(-1)
 	}
 	return c.TCPConn.Close()

@@ -50,7 +50,7 @@ func TestBufferOfAFastConnection(t *testing.T) {
 
 	c.bytes, c.since = fastBytes-1, time.Now().Add(-time.Second)
 	c.measure(1)
-	if c.state.Load() != usual || buffer(c) != small {
+	if c.state.Load() != connUsual || buffer(c) != small {
 		t.Errorf("a connection of %d bytes a second has a buffer of %d", fastBytes, buffer(c))
 	}
 	c.measure(1)
@@ -58,7 +58,7 @@ func TestBufferOfAFastConnection(t *testing.T) {
 		t.Errorf("the measurement did not begin again: %d bytes", c.bytes)
 	}
 	c.measure(fastBytes)
-	if c.state.Load() != fast || buffer(c) <= small {
+	if c.state.Load() != connFast || buffer(c) <= small {
 		t.Errorf("a fast connection's buffer is %d, a usual one's %d", buffer(c), small)
 	}
 
@@ -68,13 +68,13 @@ func TestBufferOfAFastConnection(t *testing.T) {
 	}
 	late := accept()
 	late.measure(fastBytes)
-	if late.state.Load() != usual || buffer(late) != small {
+	if late.state.Load() != connUsual || buffer(late) != small {
 		t.Errorf("connection %d has a large buffer too", fastConns+1)
 	}
 	c.Close()
 	c.Close()
 	late.measure(fastBytes)
-	if late.state.Load() != fast || l.large.Load() != fastConns {
+	if late.state.Load() != connFast || l.large.Load() != fastConns {
 		t.Errorf("after one closed, another got no large buffer: %d have", l.large.Load())
 	}
 	c.measure(fastBytes)
